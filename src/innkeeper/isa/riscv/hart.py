@@ -1,0 +1,95 @@
+"""The architectural state of a RISC-V hart and the operands of one instruction.
+
+Source: RISC-V Unprivileged ISA 20240411 and Privileged ISA 20240411.
+"""
+
+from __future__ import annotations
+
+from innkeeper.native.types import Array, Fn, Struct, i32, u8, u32, u64
+
+SINK = 32
+"""The register number that stands for x0 as a destination: written, never read."""
+
+
+class Operands(Struct):
+    """One decoded instruction as the handlers see it: the cell of engine.md, 16 bytes.
+
+    `rd` is `SINK` where the encoding names x0 as an integer destination. `imm` is the immediate,
+    sign-extended where the encoding says so; for CSR instructions the CSR's number, for atomics
+    aq<<1|rl, for floating point the rounding-mode field.
+    """
+
+    handler: u64
+    imm: i32
+    rd: u8
+    rs1: u8
+    rs2: u8
+    rs3: u8
+
+
+class Hart(Struct):
+    """What the architecture says a hart is, plus its ways out: RAM, MMIO and time.
+
+    `x[SINK]` takes writes to x0. `fflags` holds accrued exceptions that the host's own sticky
+    flags do not; see `fp.py`. `fp_ready` is 1 while mstatus.FS is Dirty and `frm` is one of the
+    host's rounding modes (0 to 3): floating-point instructions check only that.
+    """
+
+    x: Array[u64, 33]
+    f: Array[u64, 32]
+    pc: u64
+    npc: u64
+    priv: u32
+    hart_id: u32
+    fp_ready: u32
+    fflags: u32
+    frm: u32
+    trap_pending: u32
+    trap_cause: u64
+    trap_tval: u64
+    mstatus: u64
+    misa: u64
+    medeleg: u64
+    mideleg: u64
+    mie: u64
+    mip: u64
+    mtvec: u64
+    mscratch: u64
+    mepc: u64
+    mcause: u64
+    mtval: u64
+    mcounteren: u64
+    mcountinhibit: u64
+    menvcfg: u64
+    stvec: u64
+    sscratch: u64
+    sepc: u64
+    scause: u64
+    stval: u64
+    scounteren: u64
+    senvcfg: u64
+    satp: u64
+    stimecmp: u64
+    mtimecmp: u64
+    pmpaddr: Array[u64, 16]
+    pmpcfg: Array[u8, 16]
+    pmp_count: u32
+    pmp_active: u32
+    mcycle_offset: u64
+    minstret_offset: u64
+    instret: u64
+    reservation: u64
+    reservation_value: u64
+    reservation_size: u32
+    wfi: u32
+    max_satp_mode: u32
+    sbi_enabled: u32
+    irq_lines: u64
+    ram_base: u64
+    ram_size: u64
+    ram: u64
+    mmio_read: Fn[u64, u64, u64, u64]
+    mmio_write: Fn[u64, u64, u64, u64, u64]
+    time_offset: u64
+    time_ns: Fn[i32, u64, u64]
+    timespec: Array[u64, 2]

@@ -1,0 +1,168 @@
+"""How an instruction is written down: encoding, assembly syntax and meaning, side by side.
+
+    @insn("addi", "imm[11:0] rs1 000 rd 0010011", "rd, rs1, imm")
+    def addi(h: Hart, i: Operands) -> None:
+        h.x[i.rd] = h.x[i.rs1] + u64(i.imm)
+
+An encoding lists the fields from the most to the least significant bit: bit strings, the register
+fields `rd rs1 rs2 rs3` (5 bits; `rd' rs1' rs2'` 3 bits, x8 to x15), immediates `imm[11:0]` (sign-extended from the
+highest bit named anywhere in the pattern) or `uimm[...]` (zero-extended) whose slices may be joined
+with `|`, and `rm` (3 bits), `csr` (12), `aq`, `rl`: the last three kinds also land in `imm`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+REGISTER_FIELDS = {"rd", "rs1", "rs2", "rs3"}
+_IMM_FIELD = re.compile(r"(u?imm)\[([\d:|]+)\]")
+
+
+@dataclass(frozen=True)
+class RegisterField:
+    """Where a register number comes from: `bits` at `shift`, plus `base` (bits 0: constant)."""
+
+    shift: int
+    bits: int
+    base: int
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One encoding: fixed bits, operand fields, syntax, and the function that is its meaning."""
+
+    name: str
+    encoding: str
+    syntax: str
+    length: int
+    mask: int
+    match: int
+    registers: dict[str, RegisterField]
+    pieces: tuple[tuple[int, int, int], ...]
+    """Immediate pieces: (lowest bit in the instruction, width, lowest bit in the immediate)."""
+    signed_bits: int
+    """Width from which the immediate is sign-extended, 0 for zero extension."""
+    extension: str
+    meaning: Callable[..., Any]
+    float_registers: frozenset[str] = frozenset()
+    sync: bool = False
+    base_name: str = ""
+    """For a compressed instruction the name of the one it expands to."""
+    reserved: Callable[[int], bool] | None = None
+    """Tells from the raw bits that a matching pattern is reserved or belongs to another."""
+
+
+@dataclass
+class Extension:
+    """A named set of instructions; `insn` is the decorator that fills it."""
+
+    name: str
+    instructions: list[Instruction] = field(default_factory=list)
+
+    def insn(
+        self,
+        name: str,
+        encoding: str,
+        syntax: str,
+        *,
+        fp: str = "",
+        sync: bool = False,
+        reserved: Callable[[int], bool] | None = None,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Describe an instruction; `fp` names the register fields that are floating-point ones.
+
+        `sync` says that the instruction may change translation, privilege, interrupts or the
+        code itself, so that whatever follows must be looked up again.
+        """
+
+        def register(meaning: Callable[..., Any]) -> Callable[..., Any]:
+            self.instructions.append(
+                _make(name, encoding, syntax, 4, self.name, meaning, fp, sync, "", {}, reserved)
+            )
+            return meaning
+
+        return register
+
+    def compressed(
+        self,
+        name: str,
+        encoding: str,
+        syntax: str,
+        base: Instruction,
+        *,
+        registers: dict[str, int | str],
+        reserved: Callable[[int], bool] | None = None,
+    ) -> None:
+        """Describe a 16-bit instruction as the 32-bit one it expands to.
+
+        `registers` gives the operands the encoding does not name under the base instruction's
+        name: a constant register number or the field to copy.
+        """
+        self.instructions.append(
+            _make(
+                name, encoding, syntax, 2, self.name, base.meaning, "", base.sync, base.name,
+                registers, reserved, base.float_registers,
+            )
+        )  # fmt: skip
+
+    def __getitem__(self, name: str) -> Instruction:
+        return next(i for i in self.instructions if i.name == name)
+
+
+def _make(
+    name: str,
+    encoding: str,
+    syntax: str,
+    length: int,
+    extension: str,
+    meaning: Callable[..., Any],
+    fp: str,
+    sync: bool,
+    base_name: str,
+    extra: dict[str, int | str],
+    reserved: Callable[[int], bool] | None,
+    floats: frozenset[str] | None = None,
+) -> Instruction:
+    mask = match = signed_bits = 0
+    position = length * 8
+    registers: dict[str, RegisterField] = {}
+    pieces: list[tuple[int, int, int]] = []
+
+    def take(bits: int) -> int:
+        nonlocal position
+        position -= bits
+        return position
+
+    for token in encoding.split():
+        if set(token) <= {"0", "1"}:
+            shift = take(len(token))
+            mask |= ((1 << len(token)) - 1) << shift
+            match |= int(token, 2) << shift
+        elif token.rstrip("'") in REGISTER_FIELDS:
+            prime = token.endswith("'")
+            bits = 3 if prime else 5
+            registers[token.rstrip("'")] = RegisterField(take(bits), bits, 8 if prime else 0)
+        elif found := _IMM_FIELD.fullmatch(token):
+            for part in found[2].split("|"):
+                high, _, low = part.partition(":")
+                low = low or high
+                width = int(high) - int(low) + 1
+                pieces.append((take(width), width, int(low)))
+                if found[1] == "imm":
+                    signed_bits = max(signed_bits, int(high) + 1)
+        else:
+            width, low_bit = {"rm": (3, 0), "csr": (12, 0), "aq": (1, 1), "rl": (1, 0)}[token]
+            pieces.append((take(width), width, low_bit))
+    if position != 0:
+        raise ValueError(f"{name}: the encoding is off by {position} bits")
+    for operand, source in extra.items():
+        registers[operand] = (
+            registers[source] if isinstance(source, str) else RegisterField(0, 0, source)
+        )
+    return Instruction(
+        name, encoding, syntax, length, mask, match, registers, tuple(pieces), signed_bits,
+        extension, meaning, frozenset(fp.split()) if floats is None else floats, sync, base_name, reserved,
+    )  # fmt: skip
