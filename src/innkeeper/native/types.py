@@ -451,9 +451,9 @@ class Struct:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        scope = vars(sys.modules[cls.__module__])
         kinds = {}
         for base in reversed(cls.__mro__):
+            scope = vars(sys.modules[base.__module__])
             for name, note in vars(base).get("__annotations__", {}).items():
                 if base is Struct or name.startswith("_"):
                     continue

@@ -5,7 +5,7 @@ Source: RISC-V Unprivileged ISA 20240411 and Privileged ISA 20240411.
 
 from __future__ import annotations
 
-from innkeeper.native.types import Array, Fn, Struct, i32, u8, u32, u64
+from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, i64, u8, u32, u64
 
 SINK = 32
 """The register number that stands for x0 as a destination: written, never read."""
@@ -33,6 +33,11 @@ class Hart(Struct):
     `x[SINK]` takes writes to x0. `fflags` holds accrued exceptions that the host's own sticky
     flags do not; see `fp.py`. `fp_ready` is 1 while mstatus.FS is Dirty and `frm` is one of the
     host's rounding modes (0 to 3): floating-point instructions check only that.
+
+    Pending interrupts are `mip` (what software wrote) with `irq_lines` (written by the host side
+    alone) and `timer_lines` (written by the hart alone). `instret` counts what had retired when
+    the running slice began; `slice - budget` instructions of it are done. `stop` is the SBI HSM
+    state (0 runs, 1 stopped, 2 suspended). `harts` lists the addresses of all harts.
     """
 
     x: Array[u64, 33]
@@ -85,11 +90,20 @@ class Hart(Struct):
     max_satp_mode: u32
     sbi_enabled: u32
     irq_lines: u64
+    timer_lines: u64
+    budget: i64
+    slice: i64
+    stop: u32
+    mmio_fault: u32
+    flush_request: u32
+    hart_count: u32
+    harts: Ptr[u64]
     ram_base: u64
     ram_size: u64
-    ram: u64
+    ram: Ptr[u8]
     mmio_read: Fn[u64, u64, u64, u64]
-    mmio_write: Fn[u64, u64, u64, u64, u64]
-    time_offset: u64
-    time_ns: Fn[i32, u64, u64]
+    mmio_write: Fn[None, u64, u64, u64, u64]
+    sbi_call: Fn[None, u64]
+    clock_gettime: Fn[i32, u64, u64]
     timespec: Array[u64, 2]
+    time_base: u64

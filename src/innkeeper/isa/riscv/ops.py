@@ -65,6 +65,37 @@ def next_pc(h: Hart, i: Operands) -> Any:
 
 
 @intrinsic
+def resync(h: Hart, i: Operands) -> None:
+    """Finish the instruction; what follows is looked up anew.
+
+    For whatever changes translation, privilege, interrupts or code.
+    """
+
+
+@intrinsic
+def resync_to(h: Hart, i: Operands, target: Any) -> None:
+    """Like `resync`, going on at `target` (u64)."""
+    h.npc = target
+
+
+@intrinsic
+def publish(h: Hart) -> None:
+    """Make `h.budget` current, for what counts instructions (always current in the reference)."""
+
+
+@intrinsic
+def rw_pointer(h: Hart, kind: Any, va: Any) -> Any:
+    """Return a host pointer to naturally aligned RAM that may be read and written, for atomics.
+
+    Raises `Trap` like a store: misaligned, page fault, or access fault where it is not RAM.
+    """
+    from innkeeper.isa.riscv.access import rw_pointer_slow
+    from innkeeper.native.types import PtrValue
+
+    return PtrValue(kind, rw_pointer_slow(h, va, u32(kind.BITS // 8)).address)
+
+
+@intrinsic
 def host_fp_flags() -> Any:
     """Return the host's sticky exception flags in fflags' layout (always 0 in the reference)."""
     return u32(0)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+Reserved = tuple[tuple[int, int], ...]
 REGISTER_FIELDS = {"rd", "rs1", "rs2", "rs3"}
 _IMM_FIELD = re.compile(r"(u?imm)\[([\d:|]+)\]")
 
@@ -51,8 +52,8 @@ class Instruction:
     sync: bool = False
     base_name: str = ""
     """For a compressed instruction the name of the one it expands to."""
-    reserved: Callable[[int], bool] | None = None
-    """Tells from the raw bits that a matching pattern is reserved or belongs to another."""
+    reserved: Reserved = ()
+    """Patterns (mask, match) within this encoding that are reserved."""
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Extension:
         *,
         fp: str = "",
         sync: bool = False,
-        reserved: Callable[[int], bool] | None = None,
+        reserved: Reserved = (),
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Describe an instruction; `fp` names the register fields that are floating-point ones.
 
@@ -94,7 +95,7 @@ class Extension:
         base: Instruction,
         *,
         registers: dict[str, int | str],
-        reserved: Callable[[int], bool] | None = None,
+        reserved: Reserved = (),
     ) -> None:
         """Describe a 16-bit instruction as the 32-bit one it expands to.
 
@@ -123,7 +124,7 @@ def _make(
     sync: bool,
     base_name: str,
     extra: dict[str, int | str],
-    reserved: Callable[[int], bool] | None,
+    reserved: Reserved,
     floats: frozenset[str] | None = None,
 ) -> Instruction:
     mask = match = signed_bits = 0

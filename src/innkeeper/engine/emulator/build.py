@@ -1,0 +1,102 @@
+"""Making tier 0's machine code, once per host and version, and loading it."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from innkeeper.native import cache as code_cache
+from innkeeper.native.elf import Image
+from innkeeper.native.loaded import LoadedCode
+
+PACKAGE = Path(__file__).resolve().parents[2]
+SOURCES = ("native", "isa", "engine/emulator")
+
+
+def compile_image() -> code_cache.Entry:
+    """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
+    from innkeeper.engine.emulator import cells, hostfp, loop, tlb
+    from innkeeper.engine.emulator.handlers import EngineCompiler, HandlerCompiler, common_handlers
+    from innkeeper.isa.riscv import access, mmu
+    from innkeeper.isa.riscv.profiles import instructions
+    from innkeeper.native.codegen import compile_ir
+    from innkeeper.native.compiler import Module, Signature
+
+    class EngineModule(Module):
+        host_fp = platform.machine() == "x86_64"
+        meanings: dict[Any, Signature] = {}
+
+        def signature_of_meaning(self, meaning: Any) -> Signature:
+            if meaning not in self.meanings:
+                self.meanings[meaning] = Signature(self, meaning, ())
+            return self.meanings[meaning]
+
+    module = EngineModule(function_compiler=EngineCompiler)
+    module.replacements |= {
+        mmu.translate: tlb.translate,
+        mmu.flush_translations: tlb.flush_translations,
+        mmu.fence_instructions: tlb.flush_code,
+        access.written: cells.written,
+        **hostfp.ALWAYS_REPLACED,
+    }
+    if module.host_fp:
+        module.replacements |= hostfp.REPLACED
+        if _has_fma():
+            module.replacements |= hostfp.REPLACED_WITH_FMA
+    for function in (
+        loop.run, loop.resume_cell, loop.take_trap, loop.cross_cell, loop.jump_cell, loop.stop_at,
+        cells.decode_cell, cells.written_range, cells.reset_code, tlb.flush_all, tlb.flush_bank,
+        tlb.translate, access.load_slow, access.store_slow, mmu.walk,
+    ):  # fmt: skip
+        module.export(function)
+    names: list[tuple[str, str]] = []
+    made: dict[tuple[Any, int], tuple[str, str]] = {}
+    for one in instructions():
+        key = (one.meaning, one.length)
+        if key not in made:
+            base = f"op.{one.meaning.__name__}.{one.length}"
+            made[key] = _handlers(module, HandlerCompiler, one, base)
+        names.append(made[key])
+    module.declare("!unlikely", '!90 = !{!"branch_weights", i32 1, i32 2000}')
+    text = module.text() + common_handlers()
+    image = compile_ir(text, name="the emulator")
+    return code_cache.Entry(image, {"handlers": names})
+
+
+def _handlers(module: Any, compiler: Any, one: Any, base: str) -> tuple[str, str]:
+    """Compile an instruction's handlers; return the names for leaving the page and staying."""
+    outside = compiler(module, one, base, quick=True, inside=False)
+    module.bodies.append(outside.compile())
+    if outside.uses_memory:
+        slow = compiler(module, one, f"{base}.slow", quick=False, inside=False)
+        module.bodies.append(slow.compile())
+    if not outside.may_branch:
+        return base, base
+    inside = compiler(module, one, f"{base}.in", quick=True, inside=True)
+    module.bodies.append(inside.compile())
+    return base, f"{base}.in"
+
+
+def _has_fma() -> bool:
+    from innkeeper.native.codegen import host_features
+
+    return bool(host_features().get("fma", False))
+
+
+@cache
+def emulator_code() -> tuple[LoadedCode, list[tuple[str, str]]]:
+    """Return the emulator's code, from the cache where it is there, and the handlers' names."""
+    path = code_cache.entry_path(
+        "emulator",
+        code_cache.host_key(),
+        code_cache.sources_key(*(PACKAGE / s for s in SOURCES)),
+    )
+    entry = code_cache.read(path)
+    if entry is None:
+        entry = compile_image()
+        code_cache.write(path, entry)
+    return LoadedCode(Image(entry.image.data, entry.image.symbols)), entry.extra["handlers"]
+
+

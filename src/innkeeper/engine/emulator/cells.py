@@ -1,0 +1,204 @@
+"""Cell pages: which RAM pages have been decoded, and decoding one instruction into its cell.
+
+A cell page belongs to a RAM page. Writing to that page gives the cell page back, so whatever is
+fetched afterwards is decoded anew; the hart that runs in it meanwhile may finish what it had
+decoded, which is what the architecture allows before FENCE.I (Unprivileged 7).
+"""
+
+from __future__ import annotations
+
+from innkeeper.engine.emulator.hart import (
+    CELL_PAGE_CELLS,
+    CODE_ENTRIES,
+    PAGE_CELLS,
+    Code,
+)
+from innkeeper.engine.emulator.tlb import (
+    PAGE,
+    bank_number,
+    emu,
+    flush_code,
+    forget_fetchers,
+    forget_writers,
+    shared_code,
+)
+from innkeeper.isa.riscv.access import fetch_bits, in_ram
+from innkeeper.isa.riscv.causes import INSTRUCTION_ACCESS_FAULT
+from innkeeper.isa.riscv.decode import ILLEGAL, decode
+from innkeeper.isa.riscv.hart import Hart, Operands
+from innkeeper.isa.riscv.mmu import ACCESS_EXEC, pmp_permits, translate
+from innkeeper.isa.riscv.ops import Trap
+from innkeeper.native.intrinsics import addr, noinline, ptr_cast, ptr_offset
+from innkeeper.native.types import Ptr, u16, u32, u64
+
+CELL_BYTES = 16
+
+
+def cells_of(code: Code, number: u32) -> Ptr[Operands]:
+    """Return the first cell of a cell page."""
+    return code.pool + u64(number) * CELL_PAGE_CELLS
+
+
+@noinline
+def reset_code(h: Hart) -> None:
+    """Give every cell page back; nobody is inside one, for this is done between instructions."""
+    code = shared_code(h)
+    for n in range(code.used_pages):
+        code.page_cells[code.cell_page_ram[n]] = u32(0)
+    code.used_pages = u32(0)
+    code.free_count = u32(0)
+    code.resets = code.resets + 1
+    for i in range(h.hart_count):
+        flush_code(ptr_cast(Hart, h.harts[i]))
+
+
+@noinline
+def new_cell_page(h: Hart, page: u64) -> u32:
+    """Take a cell page for a RAM page and fill it with undecoded cells; return its number."""
+    code = shared_code(h)
+    forget_writers(h, page)
+    number = code.used_pages
+    if code.free_count != 0:
+        code.free_count = code.free_count - 1
+        number = code.free[code.free_count]
+    else:
+        if number == code.pool_pages:
+            reset_code(h)
+            number = u32(0)
+        code.used_pages = number + 1
+    code.page_cells[page] = number + 1
+    code.cell_page_ram[number] = u32(page)
+    cells = cells_of(code, number)
+    for k in range(u64(PAGE_CELLS)):
+        cells[k].handler = code.handler_decode
+    cells[u64(PAGE_CELLS)].handler = code.handler_page_end
+    return number
+
+
+@noinline
+def drop_cells(h: Hart, page: u64) -> None:
+    """Give back the cells of a RAM page that is being written."""
+    code = shared_code(h)
+    number = code.page_cells[page] - 1
+    code.page_cells[page] = u32(0)
+    forget_fetchers(h, addr(cells_of(code, number)))
+    code.free[code.free_count] = number
+    code.free_count = code.free_count + 1
+
+
+def written(h: Hart, pa: u64) -> None:
+    """Note a store to RAM that came the long way."""
+    page = (pa - h.ram_base) >> 12
+    if shared_code(h).page_cells[page] != 0:
+        drop_cells(h, page)
+
+
+@noinline
+def written_range(h: Hart, pa: u64, size: u64) -> None:
+    """Note that a device has written to RAM."""
+    if size == 0 or not in_ram(h, pa, u32(1)):
+        return
+    first = (pa - h.ram_base) >> 12
+    last = (pa - h.ram_base + size - 1) >> 12
+    while first <= last and first < (h.ram_size >> 12):
+        if shared_code(h).page_cells[first] != 0:
+            drop_cells(h, first)
+        first = first + 1
+
+
+@noinline
+def fetch_cells(h: Hart, pc: u64) -> Ptr[Operands]:
+    """Return the cell for `pc`, which becomes the current page; may raise a fetch fault."""
+    e = emu(h)
+    code = shared_code(h)
+    n = bank_number(h)
+    entry = e.banks[n].code[(pc >> 12) & (CODE_ENTRIES - 1)]
+    if entry.tag != (pc & PAGE):
+        pa = translate(h, pc, ACCESS_EXEC, u32(2))
+        page_pa = pa & PAGE
+        if not in_ram(h, page_pa, u32(4096)):
+            raise Trap(INSTRUCTION_ACCESS_FAULT, pc)
+        page = (page_pa - h.ram_base) >> 12
+        if code.page_cells[page] == 0:
+            new_cell_page(h, page)
+        cells = cells_of(code, code.page_cells[page] - 1)
+        e.bias = (pc & PAGE) - (addr(cells) >> 3)
+        if not pmp_permits(h, page_pa, u64(4096), u32(ACCESS_EXEC), h.priv):
+            return cells + ((pc & 0xFFF) >> 1)
+        e.bank_used[n] = u32(1)
+        entry.tag = pc & PAGE
+        entry.cells = addr(cells)
+    first = ptr_cast(Ptr[Operands], entry.cells)
+    e.bias = (pc & PAGE) - (entry.cells >> 3)
+    return first + ((pc & 0xFFF) >> 1)
+
+
+def is_breakpoint(code: Code, pc: u64) -> bool:
+    """Tell whether a debugger wants to stop at `pc`."""
+    for n in range(code.breakpoint_count):
+        if code.breakpoints[n] == pc:
+            return True
+    return False
+
+
+@noinline
+def decode_cell(h: Hart, cell: Ptr[Operands]) -> None:
+    """Fill an undecoded cell; the caller executes it afterwards."""
+    e = emu(h)
+    code = shared_code(h)
+    e.stat_decodes = e.stat_decodes + 1
+    distance = addr(cell) - addr(code.pool)
+    number = distance // (CELL_PAGE_CELLS * CELL_BYTES)
+    index = (distance - number * (CELL_PAGE_CELLS * CELL_BYTES)) // CELL_BYTES
+    offset = (u64(code.cell_page_ram[number]) << 12) + index * 2
+    pc = (addr(cell) >> 3) + e.bias
+    out = cell[0]
+    if code.breakpoint_count != 0 and is_breakpoint(code, pc):
+        out.handler = code.handler_break
+        return
+    low = u32(ptr_offset(h.ram, u16, offset)[0])
+    if (low & 3) != 3:
+        fill_cell(h, out, low, pc, True)
+    elif index == PAGE_CELLS - 1:
+        out.handler = code.handler_cross
+    else:
+        fill_cell(h, out, low | (u32(ptr_offset(h.ram, u16, offset + 2)[0]) << 16), pc, True)
+
+
+def fill_cell(h: Hart, out: Operands, bits: u32, pc: u64, settled: bool) -> None:
+    """Decode into a cell, the handler last; `settled` cells may branch within their page."""
+    code = shared_code(h)
+    number = decode(code.tables, bits, out)
+    if number == ILLEGAL:
+        out.handler = code.handler_illegal
+        return
+    target = (pc & 0xFFF) + u64(out.imm)
+    inside = settled and target < 4096
+    which = u32(number) * 2 + (u32(1) if inside else u32(0))
+    out.handler = code.handlers[which]
+
+
+@noinline
+def decode_scratch(h: Hart, pc: u64) -> Ptr[Operands]:
+    """Decode one instruction apart from its page: one that crosses pages, or a single step."""
+    e = emu(h)
+    code = shared_code(h)
+    bits = fetch_bits(h, pc)
+    first = ptr_offset(e.bank, Operands, addr(e.scratch[0]) - addr(e.bank))
+    fill_cell(h, e.scratch[0], bits, pc, False)
+    after = code.handler_step_end if e.step != 0 else code.handler_cross_end
+    e.scratch[1].handler = after
+    e.scratch[2].handler = after
+    e.bias = pc - (addr(first) >> 3)
+    return first
+
+
+@noinline
+def illegal_bits(h: Hart, pc: u64) -> u64:
+    """Return what an illegal instruction trap puts into tval: the bits at `pc`."""
+    bits = u32(0)
+    try:
+        bits = fetch_bits(h, pc)
+    except Trap:
+        bits = u32(0)
+    return u64(bits)

@@ -1,0 +1,238 @@
+"""The emulator as the machine sees it: harts over one RAM, run until the host is needed."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from innkeeper.base.errors import InnError, MachineError
+from innkeeper.base.units import MIB, PAGE_BYTES
+from innkeeper.engine.emulator import hart as layout
+from innkeeper.engine.emulator import loop
+from innkeeper.engine.emulator.build import emulator_code
+from innkeeper.engine.emulator.hart import Code, EmuHart
+from innkeeper.isa.riscv import status as st
+from innkeeper.isa.riscv.atomic import NO_RESERVATION
+from innkeeper.isa.riscv.decode import build_tables
+
+MAX_HARTS = 64
+MAP_NORESERVE = 0x4000  # not in the mmap module before Python 3.13
+POOL_BYTES = 96 * MIB
+"""Address space for cell pages; only what the guest executes is ever touched."""
+
+
+class Exit(IntEnum):
+    """Why native code came back."""
+
+    REQUEST = loop.EXIT_REQUEST
+    IDLE = loop.EXIT_IDLE
+    BREAK = loop.EXIT_BREAK
+    STEP = loop.EXIT_STEP
+    WATCH = loop.EXIT_WATCH
+    COUNT = loop.EXIT_COUNT
+
+
+@dataclass(frozen=True)
+class EmulatorConfig:
+    """How many harts over which RAM; `max_satp_mode` is 8, 9 or 10 for Sv39, Sv48 or Sv57."""
+
+    hart_count: int
+    ram_base: int
+    ram_bytes: int
+    ram_hva: int
+    max_satp_mode: int = st.SATP_SV57
+
+
+@dataclass(frozen=True)
+class HostCalls:
+    """What the emulator asks of the host.
+
+    `read` and `write` get the hart's number first and may raise `InnError` for an access fault;
+    `sbi` answers a call whose arguments are in the hart's registers.
+    """
+
+    read: Callable[[int, int, int], int]
+    write: Callable[[int, int, int, int], None]
+    sbi: Callable[[int], None]
+
+
+class Emulator:
+    """Harts, their TLBs and the cells they share."""
+
+    def __init__(self, config: EmulatorConfig, host: HostCalls) -> None:
+        if not 1 <= config.hart_count <= MAX_HARTS:
+            raise MachineError(f"{config.hart_count} harts", why=f"1 to {MAX_HARTS} are possible")
+        self.config, self.host = config, host
+        self.loaded, self.handler_names = emulator_code()
+        self.code = Code()
+        self.harts = [EmuHart() for _ in range(config.hart_count)]
+        self.raw = [h.raw for h in self.harts]
+        self._number = {h.address: n for n, h in enumerate(self.harts)}
+        self.error: BaseException | None = None
+        self._keep: list[Any] = []
+        self._make_code()
+        self._wire()
+        for n in range(config.hart_count):
+            self.reset_hart(n)
+        self._run = self.loaded.function(
+            "loop.run", ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int64
+        )
+        self._written = self.loaded.function(
+            "cells.written_range", None, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
+        )
+        self._reset_code = self.loaded.function("cells.reset_code", None, ctypes.c_uint64)
+        self._flush = self.loaded.function("tlb.flush_all", None, ctypes.c_uint64)
+
+    def _table(self, count: int, kind: Any) -> Any:
+        """Allocate an array that is all zero and costs nothing until it is touched."""
+        memory = mmap.mmap(
+            -1, max(count * ctypes.sizeof(kind), PAGE_BYTES),
+            flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE,
+        )  # fmt: skip
+        array = (kind * count).from_buffer(memory)
+        self._keep.append((memory, array))
+        return array
+
+    def _make_code(self) -> None:
+        """Allocate the cell pool and fill the tables of handlers."""
+        from innkeeper.isa.riscv.profiles import instructions
+
+        page_bytes = layout.CELL_PAGE_CELLS * 16
+        pages = POOL_BYTES // page_bytes
+        ram_pages = self.config.ram_bytes // PAGE_BYTES + 1
+        raw = self.code.raw
+        pool = self._table(POOL_BYTES + 64, ctypes.c_uint8)
+        raw.pool = (ctypes.addressof(pool) + 63) & -64
+        raw.pool_pages = pages
+        self.page_cells = self._table(ram_pages, ctypes.c_uint32)
+        raw.page_cells = ctypes.addressof(self.page_cells)
+        raw.cell_page_ram = ctypes.addressof(self._table(pages, ctypes.c_uint32))
+        raw.free = ctypes.addressof(self._table(pages, ctypes.c_uint32))
+        self.breakpoints = self._table(256, ctypes.c_uint64)
+        raw.breakpoints = ctypes.addressof(self.breakpoints)
+        tables = build_tables(instructions())
+        ctypes.memmove(
+            self.code.address + Code.FIELDS["tables"][1], tables.address,
+            ctypes.sizeof(type(tables).CTYPE),
+        )  # fmt: skip
+        for number, names in enumerate(self.handler_names, 1):
+            for k, name in enumerate(names):
+                raw.handlers[number * 2 + k] = self.loaded.address(name)
+        for kind in ("decode", "page_end", "cross", "illegal", "break", "step_end"):
+            setattr(raw, f"handler_{kind}", self.loaded.address(f"op.{kind}"))
+        raw.handler_cross_end = self.loaded.address("op.page_end")
+
+    def _wire(self) -> None:
+        """Connect the harts to RAM, to each other and to the host."""
+        addresses = self._table(len(self.harts), ctypes.c_uint64)
+        clock = ctypes.CDLL(None).clock_gettime
+        clock_address = ctypes.cast(clock, ctypes.c_void_p).value
+        fields = EmuHart.FIELDS
+        calls = {
+            "mmio_read": fields["mmio_read"][0].prototype()(self._read),
+            "mmio_write": fields["mmio_write"][0].prototype()(self._write),
+            "sbi_call": fields["sbi_call"][0].prototype()(self._sbi),
+        }
+        self._keep.append(calls)
+        for n, (h, raw) in enumerate(zip(self.harts, self.raw, strict=True)):
+            addresses[n] = h.address
+            raw.harts = ctypes.addressof(addresses)
+            raw.hart_count, raw.hart_id = len(self.harts), n
+            raw.ram, raw.ram_base = self.config.ram_hva, self.config.ram_base
+            raw.ram_size = self.config.ram_bytes
+            raw.code = self.code.address
+            raw.clock_gettime = clock_address
+            for name, call in calls.items():
+                setattr(raw, name, ctypes.cast(call, ctypes.c_void_p).value)
+            for bank in range(layout.BANKS):
+                raw.bank_used[bank] = 1
+
+    # ---- what native code calls
+
+    def _guarded(self, address: int, action: Callable[[int], Any]) -> Any:
+        """Run a host call; an access fault goes to the guest, anything else to whoever runs us."""
+        number = self._number[address]
+        try:
+            return action(number)
+        except InnError:
+            self.raw[number].mmio_fault = 1
+        except BaseException as error:
+            self.error = error
+            self.request_exit()
+            self.raw[number].mmio_fault = 1
+        return 0
+
+    def _read(self, address: int, gpa: int, size: int) -> int:
+        value = self._guarded(address, lambda n: self.host.read(n, gpa, size))
+        return int(value) & 0xFFFFFFFFFFFFFFFF
+
+    def _write(self, address: int, gpa: int, value: int, size: int) -> None:
+        self._guarded(address, lambda n: self.host.write(n, gpa, size, value))
+
+    def _sbi(self, address: int) -> None:
+        self._guarded(address, self.host.sbi)
+        self.raw[self._number[address]].mmio_fault = 0
+
+    # ---- what the machine calls
+
+    def reset_hart(self, number: int) -> None:
+        """Put a hart into its reset state (Privileged 3.4): M-mode, no translation."""
+        raw = self.raw[number]
+        for n in range(33):
+            raw.x[n] = 0
+        for n in range(32):
+            raw.f[n] = 0
+        for name in (
+            "pc", "mstatus", "medeleg", "mideleg", "mie", "mip", "mtvec", "mscratch", "mepc",
+            "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc", "scause",
+            "stval", "scounteren", "senvcfg", "satp", "irq_lines", "timer_lines", "fflags", "frm",
+            "fp_ready", "wfi", "stop", "sbi_enabled", "trap_pending", "exit_reason", "step",
+        ):  # fmt: skip
+            setattr(raw, name, 0)
+        for n in range(16):
+            raw.pmpcfg[n] = raw.pmpaddr[n] = 0
+        raw.priv, raw.pmp_count = st.PRIV_M, 16
+        raw.misa = 2 << 62 | sum(1 << (ord(c) - 65) for c in "ACDFIMSU")
+        raw.stimecmp = raw.mtimecmp = (1 << 64) - 1
+        raw.reservation = NO_RESERVATION
+        raw.max_satp_mode = self.config.max_satp_mode
+        raw.flush_request = 3
+
+    def enter_supervisor(self, number: int) -> None:
+        """Make a hart what SBI firmware leaves behind: S-mode, everything delegated."""
+        raw = self.raw[number]
+        raw.priv, raw.sbi_enabled = st.PRIV_S, 1
+        raw.medeleg, raw.mideleg = st.DELEGABLE_EXCEPTIONS & ~(1 << 9), st.S_INTERRUPTS
+        raw.mcounteren = 0xFFFFFFFF
+        raw.menvcfg = st.MENVCFG_WRITABLE
+        raw.pmpcfg[0], raw.pmpaddr[0] = 0x1F, (1 << 54) - 1
+
+    def request_exit(self) -> None:
+        """Ask `run` to come back soon; safe from any thread."""
+        self.raw[0].exit_request = 1
+
+    def run(self, limit: int = -1) -> Exit:
+        """Run all harts until the host is needed; `limit` bounds the instructions of each."""
+        reason = Exit(self._run(self.harts[0].address, limit))
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return reason
+
+    def written(self, gpa: int, size: int) -> None:
+        """Tell that a device or the host has written to RAM: cells made from it are dropped."""
+        self._written(self.harts[0].address, gpa, size)
+
+    def reset_code(self) -> None:
+        """Forget all decoded code, as when breakpoints change."""
+        self._reset_code(self.harts[0].address)
+
+    def flush_tlb(self, number: int) -> None:
+        """Forget a hart's translations."""
+        for bank in range(layout.BANKS):
+            self.raw[number].bank_used[bank] = 1
+        self._flush(self.harts[number].address)

@@ -1,0 +1,532 @@
+"""Compiling instructions into tier 0's handlers.
+
+A handler is an LLVM function `(hart, cell, budget, bank, ram)` with the `preserve_nonecc`
+convention that ends in a `musttail` call through the next cell, so that the hot state never leaves
+the machine's registers. An instruction that touches memory has two handlers: the quick one answers
+from the TLB or hands over, untouched, to the long one, which may call, fault and reach devices.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from innkeeper.engine.emulator import hostfp
+from innkeeper.engine.emulator.hart import (
+    CODE_ENTRIES,
+    DATA_ENTRIES,
+    Bank,
+    CodeEntry,
+    DataEntry,
+    EmuHart,
+)
+from innkeeper.isa.riscv import access
+from innkeeper.isa.riscv.hart import Hart, Operands
+from innkeeper.isa.riscv.spec import Instruction
+from innkeeper.native.compiler import FunctionCompiler, Module, Place, Value, ir_type
+from innkeeper.native.types import PtrType, size_of, u32, u64
+
+PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank, ptr %ram"
+CELL_BYTES = 16
+STRICT = 'metadata !"round.dynamic", metadata !"fpexcept.strict"'
+EXECUTE = "execute.cells"
+
+
+class EngineCompiler(FunctionCompiler):
+    """Compiles the engine's ordinary functions: memory goes the long way."""
+
+    RAISING = frozenset({"load", "store", "rw_pointer"})
+
+    def out_of_line(self, function: Any, args: list[Value]) -> Value | None:
+        """Call a kernel Python function with operands already compiled."""
+        callee = self.module.signature(self.module.replacements.get(function, function))
+        text = ", ".join(
+            f"{ir_type(k)} {self.coerce(a, k).ir}"
+            for (_, k), a in zip(callee.params, args, strict=True)
+        )
+        result = self.emit_call(f"call {ir_type(callee.result)} @{callee.name}({text})", callee.result)
+        if callee.may_raise:
+            self.propagate()
+        return result
+
+    def hart(self) -> Value:
+        """Return the hart as an operand."""
+        return self.expr_Name(ast.Name("h", ast.Load()))
+
+    def lower_load(self, nodes: list[ast.expr]) -> Value:
+        kind = self.static(nodes[1])
+        va = self.coerce(self.expr(nodes[2]), u64)
+        size = Value(u32, str(kind.BITS // 8))
+        value = self.out_of_line(access.load_slow, [self.hart(), va, size])
+        assert value is not None
+        return self.convert(value, kind)
+
+    def lower_store(self, nodes: list[ast.expr]) -> None:
+        kind = self.static(nodes[1])
+        va = self.coerce(self.expr(nodes[2]), u64)
+        value = self.convert(self.coerce(self.expr(nodes[3]), kind), u64)
+        size = Value(u32, str(kind.BITS // 8))
+        self.out_of_line(access.store_slow, [self.hart(), va, value, size])
+
+    def lower_rw_pointer(self, nodes: list[ast.expr]) -> Value:
+        kind = self.static(nodes[1])
+        va = self.coerce(self.expr(nodes[2]), u64)
+        size = Value(u32, str(kind.BITS // 8))
+        value = self.out_of_line(access.rw_pointer_slow, [self.hart(), va, size])
+        assert value is not None
+        return Value(PtrType.make(kind), value.ir)
+
+    def lower_publish(self, nodes: list[ast.expr]) -> None:
+        """Nothing: a called function's caller has published already."""
+
+    def lower_execute(self, nodes: list[ast.expr]) -> None:
+        self.emit(f"call void @{EXECUTE}(ptr {self.expr(nodes[0]).ir})")
+
+    # ---- host floating point (x86-64)
+
+    @property
+    def has_host_fp(self) -> bool:
+        """Tell whether the guest's floating point may use the host's."""
+        return bool(getattr(self.module, "host_fp", False))
+
+    def hart_scratch(self, nodes: list[ast.expr]) -> Place:
+        kind, offset = EmuHart.FIELDS["mxcsr"]
+        h = self.expr(nodes[0])
+        return Place(kind, self.assign(f"getelementptr i8, ptr {h.ir}, i64 {offset}"))
+
+    def lower_mxcsr_read(self, nodes: list[ast.expr]) -> Value:
+        if not self.has_host_fp:
+            return Value(u32, "0")
+        place = self.hart_scratch(nodes)
+        name = "@llvm.x86.sse.stmxcsr"
+        self.module.declare(name, f"declare void {name}(ptr)")
+        self.emit(f"call void {name}(ptr {place.ir})")
+        return self.load(place)
+
+    def lower_mxcsr_write(self, nodes: list[ast.expr]) -> None:
+        if not self.has_host_fp:
+            return
+        place = self.hart_scratch(nodes)
+        self.store(place, self.expr(nodes[1]))
+        name = "@llvm.x86.sse.ldmxcsr"
+        self.module.declare(name, f"declare void {name}(ptr)")
+        self.emit(f"call void {name}(ptr {place.ir})")
+
+    def lower_host_fp_flags(self, nodes: list[ast.expr]) -> Value:
+        me = ast.Name("h", ast.Load())
+        value = self.lower_mxcsr_read([me])
+        callee = self.module.signature(hostfp.riscv_flags)
+        result = self.emit_call(f"call i32 @{callee.name}(i32 {value.ir})", u32)
+        assert result is not None
+        return result
+
+    def lower_host_fp_set(self, nodes: list[ast.expr]) -> None:
+        frm = self.convert(self.expr(nodes[0]), u32)
+        callee = self.module.signature(hostfp.mxcsr_for)
+        value = self.emit_call(f"call i32 @{callee.name}(i32 {frm.ir})", u32)
+        assert value is not None
+        if self.has_host_fp:
+            place = self.hart_scratch([ast.Name("h", ast.Load())])
+            self.store(place, value)
+            name = "@llvm.x86.sse.ldmxcsr"
+            self.module.declare(name, f"declare void {name}(ptr)")
+            self.emit(f"call void {name}(ptr {place.ir})")
+
+    def as_float(self, exponent_bits: int, value: Value) -> tuple[str, str]:
+        """Turn raw bits into a float operand; return its type and name."""
+        if exponent_bits == 11:
+            return "double", self.assign(f"bitcast i64 {value.ir} to double")
+        low = self.assign(f"trunc i64 {value.ir} to i32")
+        return "float", self.assign(f"bitcast i32 {low} to float")
+
+    def from_float(self, kind: str, name: str) -> Value:
+        """Turn a float operand into raw bits."""
+        if kind == "double":
+            return Value(u64, self.assign(f"bitcast double {name} to i64"))
+        low = self.assign(f"bitcast float {name} to i32")
+        return Value(u64, self.assign(f"zext i32 {low} to i64"))
+
+    def constrained(self, op: str, kind: str, operands: list[str], tail: str = STRICT) -> Value:
+        """Call a constrained intrinsic whose operands and result are of one float type."""
+        self.attributes.add("strictfp")
+        suffix = "f64" if kind == "double" else "f32"
+        name = f"@llvm.experimental.constrained.{op}.{suffix}"
+        types = ", ".join([kind] * len(operands) + ["metadata"] * 2)
+        self.module.declare(name, f"declare {kind} {name}({types})")
+        args = ", ".join(f"{kind} {o}" for o in operands)
+        return self.from_float(kind, self.assign(f"call {kind} {name}({args}, {tail}) strictfp"))
+
+    def float_args(self, e: Any, nodes: list[ast.expr]) -> tuple[str, list[str]]:
+        pairs = [self.as_float(e, self.coerce(self.expr(n), u64)) for n in nodes]
+        return pairs[0][0], [p[1] for p in pairs]
+
+    def lower_host_binary(self, nodes: list[ast.expr]) -> Value:
+        kind, args = self.float_args(self.static(nodes[1]), nodes[2:])
+        return self.constrained(self.static(nodes[0]), kind, args)
+
+    def lower_host_sqrt(self, nodes: list[ast.expr]) -> Value:
+        kind, args = self.float_args(self.static(nodes[0]), nodes[1:])
+        return self.constrained("sqrt", kind, args)
+
+    def lower_host_fma(self, nodes: list[ast.expr]) -> Value:
+        kind, args = self.float_args(self.static(nodes[0]), nodes[1:])
+        return self.constrained("fma", kind, args)
+
+    def lower_host_convert(self, nodes: list[ast.expr]) -> Value:
+        self.attributes.add("strictfp")
+        source, arg = self.as_float(self.static(nodes[0]), self.coerce(self.expr(nodes[2]), u64))
+        if source == "float":
+            name, text = "fpext.f64.f32", f'float {arg}, metadata !"fpexcept.strict"'
+            signature, target = "declare double {}(float, metadata)", "double"
+        else:
+            name, text = "fptrunc.f32.f64", f"double {arg}, {STRICT}"
+            signature, target = "declare float {}(double, metadata, metadata)", "float"
+        full = f"@llvm.experimental.constrained.{name}"
+        self.module.declare(full, signature.format(full))
+        return self.from_float(target, self.assign(f"call {target} {full}({text}) strictfp"))
+
+    def lower_host_from_int(self, nodes: list[ast.expr]) -> Value:
+        self.attributes.add("strictfp")
+        kind = "double" if self.static(nodes[0]) == 11 else "float"
+        value = self.coerce(self.expr(nodes[1]), u64)
+        suffix = "f64" if kind == "double" else "f32"
+        full = f"@llvm.experimental.constrained.sitofp.{suffix}.i64"
+        self.module.declare(full, f"declare {kind} {full}(i64, metadata, metadata)")
+        return self.from_float(
+            kind, self.assign(f"call {kind} {full}(i64 {value.ir}, {STRICT}) strictfp")
+        )
+
+
+class HandlerCompiler(EngineCompiler):
+    """Compiles one instruction's meaning into one handler."""
+
+    def __init__(
+        self, module: Module, instruction: Instruction, name: str, *, quick: bool, inside: bool
+    ) -> None:
+        signature = module.signature_of_meaning(instruction.meaning)  # type: ignore[attr-defined]
+        super().__init__(module, signature)
+        self.instruction, self.name = instruction, name
+        self.quick, self.inside = quick, inside
+        self.uses_memory = False
+        self.may_branch = False
+        self.slow_label: str | None = None
+
+    def header(self) -> str:
+        return (
+            f"define hidden preserve_nonecc void @{self.name}({PARAMS}) "
+            f"{' '.join(sorted(self.attributes))}"
+        )
+
+    def prologue(self) -> None:
+        names = [n for n, _ in self.signature.params]
+        for name, kind, operand in zip(names, (Hart, Operands), ("%hart", "%cell"), strict=True):
+            place = self.local(name, kind)
+            self.emit(f"store ptr {operand}, ptr {place.ir}")
+
+    def epilogue(self) -> None:
+        if self.raise_label is not None:
+            self.lines.append(f"{self.raise_label}:")
+            self.lines.append(f"  musttail call preserve_nonecc void @trap({PARAMS})")
+            self.lines.append("  ret void")
+        if self.slow_label is not None:
+            self.lines.append(f"{self.slow_label}:")
+            self.lines.append(f"  musttail call preserve_nonecc void @{self.name}.slow({PARAMS})")
+            self.lines.append("  ret void")
+
+    def fall_off(self) -> None:
+        step = self.instruction.length // 2 * CELL_BYTES
+        after = self.assign(f"getelementptr i8, ptr %cell, i64 {step}")
+        self.dispatch(after, self.retire())
+
+    def emit_return(self, value: Value | None) -> None:
+        if not self.terminated:
+            self.fall_off()
+
+    def retire(self) -> str:
+        """Count the instruction; return the budget that is left."""
+        return self.assign("sub i64 %budget, 1")
+
+    def dispatch(self, cell: str, budget: str) -> None:
+        """Go on with a cell."""
+        handler = self.assign(f"load ptr, ptr {cell}")
+        args = f"ptr %hart, ptr {cell}, i64 {budget}, ptr %bank, ptr %ram"
+        self.emit(f"musttail call preserve_nonecc void {handler}({args})")
+        self.emit("ret void")
+        self.terminated = True
+
+    def leave(self, target: str, cell: str = "%cell") -> None:
+        """End by a common handler, the instruction counted."""
+        args = f"ptr %hart, ptr {cell}, i64 {self.retire()}, ptr %bank, ptr %ram"
+        self.emit(f"musttail call preserve_nonecc void @{target}({args})")
+        self.emit("ret void")
+        self.terminated = True
+
+    def field(self, name: str) -> Place:
+        """Return a field of the emulator's hart."""
+        kind, offset = EmuHart.FIELDS[name]
+        return Place(kind, self.assign(f"getelementptr i8, ptr %hart, i64 {offset}"))
+
+    # ---- what an instruction may ask for
+
+    def pc(self) -> str:
+        """Return this instruction's address."""
+        raw = self.assign("ptrtoint ptr %cell to i64")
+        eighth = self.assign(f"lshr i64 {raw}, 3")
+        return self.assign(f"add i64 {eighth}, {self.load(self.field('bias')).ir}")
+
+    def lower_pc_of(self, nodes: list[ast.expr]) -> Value:
+        return Value(u64, self.pc())
+
+    def lower_next_pc(self, nodes: list[ast.expr]) -> Value:
+        return Value(u64, self.assign(f"add i64 {self.pc()}, {self.instruction.length}"))
+
+    def lower_branch(self, nodes: list[ast.expr]) -> None:
+        self.may_branch = True
+        imm = self.load(self.place(ast.Attribute(nodes[1], "imm", ast.Load())))
+        wide = self.convert(imm, u64).ir
+        if not self.inside:
+            target = self.assign(f"add i64 {self.pc()}, {wide}")
+            self.leave("jump", self.assign(f"inttoptr i64 {target} to ptr"))
+            return
+        scaled = self.assign(f"shl i64 {wide}, 3")
+        cell = self.assign(f"getelementptr i8, ptr %cell, i64 {scaled}")
+        left = self.retire()
+        over = self.assign(f"icmp slt i64 {left}, 0")
+        out, on = self.fresh("out"), self.fresh("on")
+        self.branch_on(Value(bool, over), out, on, self.unlikely())
+        self.start(out)
+        args = f"ptr %hart, ptr {cell}, i64 {left}, ptr %bank, ptr %ram"
+        self.emit(f"musttail call preserve_nonecc void @spent({args})")
+        self.emit("ret void")
+        self.terminated = True
+        self.start(on)
+        self.dispatch(cell, left)
+
+    def lower_jump(self, nodes: list[ast.expr]) -> None:
+        target = self.coerce(self.expr(nodes[2]), u64)
+        self.leave("jump", self.assign(f"inttoptr i64 {target.ir} to ptr"))
+
+    def lower_resync(self, nodes: list[ast.expr]) -> None:
+        target = self.lower_next_pc(nodes)
+        self.store(self.field("pc"), target)
+        self.restart()
+
+    def lower_resync_to(self, nodes: list[ast.expr]) -> None:
+        self.store(self.field("pc"), self.coerce(self.expr(nodes[2]), u64))
+        self.restart()
+
+    def restart(self) -> None:
+        """End by looking everything up anew at `h.pc`."""
+        self.emit(f"store i64 {self.retire()}, ptr {self.field('budget').ir}")
+        self.leave("resume")
+
+    def lower_publish(self, nodes: list[ast.expr]) -> None:
+        self.emit(f"store i64 %budget, ptr {self.field('budget').ir}")
+
+    # ---- memory
+
+    def quick_address(self, va: Value, size: int, tag_field: str) -> str:
+        """Compare with the TLB; on a hit return the host address, else leave for the long way."""
+        self.uses_memory = True
+        shift, mask = 12 - 5, (DATA_ENTRIES - 1) << 5
+        assert size_of(DataEntry) == 32
+        scaled = self.assign(f"lshr i64 {va.ir}, {shift}")
+        index = self.assign(f"and i64 {scaled}, {mask}")
+        entry = self.assign(f"getelementptr i8, ptr %bank, i64 {index}")
+        wanted = self.assign(f"and i64 {va.ir}, {-4096 | (size - 1)}")
+        slot = self.assign(f"getelementptr i8, ptr {entry}, i64 {DataEntry.FIELDS[tag_field][1]}")
+        tag = self.assign(f"load i64, ptr {slot}")
+        hit = self.assign(f"icmp eq i64 {tag}, {wanted}")
+        on = self.fresh("hit")
+        if self.slow_label is None:
+            self.slow_label = self.fresh("miss")
+        weights = self.unlikely()
+        miss = self.assign(f"xor i1 {hit}, true")
+        self.branch_on(Value(bool, miss), self.slow_label, on, weights)
+        self.start(on)
+        slot = self.assign(f"getelementptr i8, ptr {entry}, i64 {DataEntry.FIELDS['addend'][1]}")
+        addend = self.assign(f"load i64, ptr {slot}")
+        offset = self.assign(f"add i64 {va.ir}, {addend}")
+        return self.assign(f"getelementptr i8, ptr %ram, i64 {offset}")
+
+    def lower_load(self, nodes: list[ast.expr]) -> Value:
+        if not self.quick:
+            return super().lower_load(nodes)
+        kind = self.static(nodes[1])
+        va = self.coerce(self.expr(nodes[2]), u64)
+        where = self.quick_address(va, kind.BITS // 8, "read_tag")
+        return Value(kind, self.assign(f"load {ir_type(kind)}, ptr {where}"))
+
+    def lower_store(self, nodes: list[ast.expr]) -> None:
+        if not self.quick:
+            super().lower_store(nodes)
+            return
+        kind = self.static(nodes[1])
+        va = self.coerce(self.expr(nodes[2]), u64)
+        value = self.coerce(self.expr(nodes[3]), kind)
+        where = self.quick_address(va, kind.BITS // 8, "write_tag")
+        self.emit(f"store {ir_type(kind)} {value.ir}, ptr {where}")
+
+    def lower_rw_pointer(self, nodes: list[ast.expr]) -> Value:
+        if not self.quick:
+            return super().lower_rw_pointer(nodes)
+        kind = self.static(nodes[1])
+        va = self.coerce(self.expr(nodes[2]), u64)
+        return Value(PtrType.make(kind), self.quick_address(va, kind.BITS // 8, "write_tag"))
+
+
+def field_offset(name: str) -> int:
+    """Return the offset of a field of the emulator's hart in bytes."""
+    return int(EmuHart.FIELDS[name][1])
+
+
+def common_handlers() -> str:
+    """Return the handlers that are not instructions, as IR.
+
+    `jump` finds the cells of a target, which comes in the place of the cell; `resume` starts anew at `h.pc`; `spent` ends a slice;
+    `trap` enters the trap that is pending.
+    """
+    assert size_of(CodeEntry) == 16
+    code_base = Bank.FIELDS["code"][1]
+    bias, pc, budget, bank, ram = (
+        field_offset(n) for n in ("bias", "pc", "budget", "bank", "ram")
+    )
+    cell_pc = f"""
+  %raw = ptrtoint ptr %cell to i64
+  %eighth = lshr i64 %raw, 3
+  %bias.p = getelementptr i8, ptr %hart, i64 {bias}
+  %bias = load i64, ptr %bias.p
+  %pc = add i64 %eighth, %bias"""
+    keep_budget = f"""
+  %budget.p = getelementptr i8, ptr %hart, i64 {budget}
+  store i64 %budget, ptr %budget.p"""
+    keep_pc = f"""
+  %pc.p = getelementptr i8, ptr %hart, i64 {pc}
+  store i64 %pc, ptr %pc.p"""
+    resume = f"""
+  musttail call preserve_nonecc void @resume({PARAMS})
+  ret void"""
+    go = """
+  %fn = load ptr, ptr %next
+  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %budget, ptr %bank, ptr %ram)
+  ret void"""
+    begin = f"define hidden preserve_nonecc void @{{}}({PARAMS}) nounwind {{{{"
+    return f"""
+define hidden preserve_nonecc void @jump({PARAMS}) nounwind {{
+  %pc = ptrtoint ptr %cell to i64
+  %over = icmp slt i64 %budget, 0
+  br i1 %over, label %spent, label %look, !prof !90
+spent:
+  musttail call preserve_nonecc void @jump.spent({PARAMS})
+  ret void
+look:
+  %scaled = lshr i64 %pc, 8
+  %index = and i64 %scaled, {(CODE_ENTRIES - 1) << 4}
+  %base = getelementptr i8, ptr %bank, i64 {code_base}
+  %entry = getelementptr i8, ptr %base, i64 %index
+  %tag = load i64, ptr %entry
+  %page = and i64 %pc, -4096
+  %miss = icmp ne i64 %tag, %page
+  br i1 %miss, label %slow, label %hit, !prof !90
+hit:
+  %cells.p = getelementptr i8, ptr %entry, i64 8
+  %cells = load ptr, ptr %cells.p
+  %cells.i = ptrtoint ptr %cells to i64
+  %eighth = lshr i64 %cells.i, 3
+  %bias = sub i64 %page, %eighth
+  %bias.p = getelementptr i8, ptr %hart, i64 {bias}
+  store i64 %bias, ptr %bias.p
+  %in = and i64 %pc, 4094
+  %in8 = shl i64 %in, 3
+  %next = getelementptr i8, ptr %cells, i64 %in8{go}
+slow:
+  musttail call preserve_nonecc void @jump.slow({PARAMS})
+  ret void
+}}
+
+define hidden preserve_nonecc void @jump.slow({PARAMS}) nounwind noinline {{{keep_budget}
+  %pc = ptrtoint ptr %cell to i64
+  %next = call ptr @loop.jump_cell(ptr %hart, i64 %pc)
+  %none = icmp eq ptr %next, null
+  br i1 %none, label %fault, label %on
+fault:{resume}
+on:{go}
+}}
+
+define hidden preserve_nonecc void @jump.spent({PARAMS}) nounwind noinline {{{keep_budget}
+  %pc = ptrtoint ptr %cell to i64{keep_pc}
+  ret void
+}}
+
+{begin.format("trap")}{cell_pc}{keep_budget}
+  call void @loop.take_trap(ptr %hart, i64 %pc){resume}
+}}
+
+{begin.format("spent")}{cell_pc}{keep_budget}{keep_pc}
+  ret void
+}}
+
+{begin.format("resume")}
+  br label %again
+again:
+  %next = call ptr @loop.resume_cell(ptr %hart)
+  %none = icmp eq ptr %next, null
+  br i1 %none, label %out, label %on
+out:
+  ret void
+on:
+  %budget.q = getelementptr i8, ptr %hart, i64 {budget}
+  %left = load i64, ptr %budget.q
+  %bank.p = getelementptr i8, ptr %hart, i64 {bank}
+  %bank.now = load ptr, ptr %bank.p
+  %ram.p = getelementptr i8, ptr %hart, i64 {ram}
+  %ram.now = load ptr, ptr %ram.p
+  %fn = load ptr, ptr %next
+  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %left, ptr %bank.now, ptr %ram.now)
+  ret void
+}}
+
+{begin.format("op.decode")}
+  call void @cells.decode_cell(ptr %hart, ptr %cell)
+  %fn = load ptr, ptr %cell
+  musttail call preserve_nonecc void %fn({PARAMS})
+  ret void
+}}
+
+{begin.format("op.page_end")}{cell_pc}
+  %target = inttoptr i64 %pc to ptr
+  musttail call preserve_nonecc void @jump(ptr %hart, ptr %target, i64 %budget, ptr %bank, ptr %ram)
+  ret void
+}}
+
+{begin.format("op.cross")}{cell_pc}{keep_budget}
+  %next = call ptr @loop.cross_cell(ptr %hart, i64 %pc)
+  %none = icmp eq ptr %next, null
+  br i1 %none, label %fault, label %on
+fault:{resume}
+on:{go}
+}}
+
+{begin.format("op.illegal")}{cell_pc}{keep_budget}
+  %cause.p = getelementptr i8, ptr %hart, i64 {field_offset("trap_cause")}
+  store i64 2, ptr %cause.p
+  %tval.p = getelementptr i8, ptr %hart, i64 {field_offset("trap_tval")}
+  store i64 0, ptr %tval.p
+  call void @loop.take_trap(ptr %hart, i64 %pc){resume}
+}}
+
+{begin.format("op.break")}{cell_pc}{keep_budget}
+  call void @loop.stop_at(ptr %hart, i64 %pc, i32 3)
+  ret void
+}}
+
+{begin.format("op.step_end")}{cell_pc}{keep_budget}
+  call void @loop.stop_at(ptr %hart, i64 %pc, i32 4)
+  ret void
+}}
+
+define hidden void @{EXECUTE}(ptr %hart) nounwind noinline {{
+  call preserve_nonecc void @resume(ptr %hart, ptr null, i64 0, ptr null, ptr null)
+  ret void
+}}
+"""

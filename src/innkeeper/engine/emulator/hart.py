@@ -1,0 +1,101 @@
+"""What the emulator keeps beside the architecture: TLBs, cell pages, requests from outside."""
+
+from __future__ import annotations
+
+from innkeeper.isa.riscv.decode import Tables
+from innkeeper.isa.riscv.hart import Hart, Operands
+from innkeeper.native.types import Array, Ptr, Struct, u8, u32, u64
+
+DATA_ENTRIES = 256
+CODE_ENTRIES = 128
+BANKS = 5
+BANK_USER, BANK_SUPERVISOR, BANK_SUM, BANK_MACHINE, BANK_MPRV = 0, 1, 2, 3, 4
+INVALID = 0xFFFFFFFFFFFFFFFF
+"""A tag that no masked address equals: its low bits are all set."""
+
+PAGE_CELLS = 2048
+CELL_PAGE_CELLS = 2052
+"""One cell for every 2 bytes, one that leads to the next page, rounded up to a cache line."""
+SCRATCH_CELLS = 4
+
+
+class DataEntry(Struct):
+    """One page for loads and stores: the tags include the page's address or are `INVALID`.
+
+    `addend` plus the virtual address is the offset from the start of RAM; `page` is the RAM
+    page's number, by which a page that comes to hold code loses its write tag.
+    """
+
+    read_tag: u64
+    write_tag: u64
+    addend: u64
+    page: u64
+
+
+class CodeEntry(Struct):
+    """One page for fetching: its address and its cells."""
+
+    tag: u64
+    cells: u64
+
+
+class Bank(Struct):
+    """A TLB for one way of looking at memory: U, S, S with SUM, M, M with MPRV."""
+
+    data: Array[DataEntry, 256]
+    code: Array[CodeEntry, 128]
+
+
+class Code(Struct):
+    """The translated code that all harts of a machine share."""
+
+    pool: Ptr[Operands]
+    pool_pages: u32
+    used_pages: u32
+    free_count: u32
+    resets: u32
+    page_cells: Ptr[u32]
+    """By RAM page: 1 + the number of its cell page, or 0."""
+    cell_page_ram: Ptr[u32]
+    """By cell page: the RAM page it decodes."""
+    free: Ptr[u32]
+    tables: Tables
+    handlers: Array[u64, 2048]
+    """By instruction number: two addresses, leaving the page and staying in it."""
+    handler_decode: u64
+    handler_page_end: u64
+    handler_cross: u64
+    handler_cross_end: u64
+    handler_illegal: u64
+    handler_break: u64
+    handler_step_end: u64
+    breakpoints: Ptr[u64]
+    breakpoint_count: u32
+
+
+class EmuHart(Hart):
+    """A hart as tier 0 runs it."""
+
+    bias: u64
+    """A cell's address divided by 8, plus this, is the pc."""
+    bank: Ptr[u8]
+    code: Ptr[Code]
+    exit_request: u32
+    exit_reason: u32
+    idle: u32
+    step: u32
+    mxcsr_host: u32
+    mxcsr: u32
+    bank_used: Array[u32, 5]
+    super_start: u64
+    super_end: u64
+    scratch: Array[Operands, 4]
+    watch_count: u32
+    watch_hit: u64
+    watch_ranges: Array[u64, 32]
+    banks: Array[Bank, 5]
+    stat_misses: u64
+    stat_decodes: u64
+    stat_flushes: u64
+    stat_traps: u64
+    stat_slices: u64

@@ -1,0 +1,213 @@
+"""Guest floating point on the host's floating-point unit.
+
+The guest's dynamic rounding mode lives in MXCSR while it runs, and the host's sticky flags are the
+guest's accrued ones. Other rounding modes, and hosts other than x86-64, take the softfloat of
+`isa.riscv`. Constrained intrinsics keep LLVM from moving work across reads of the flags.
+"""
+
+from __future__ import annotations
+
+from innkeeper.engine.emulator.tlb import emu
+from innkeeper.isa.riscv import access, sbi, softfloat
+from innkeeper.isa.riscv.hart import Hart
+from innkeeper.native.intrinsics import addr, inline, intrinsic, noinline
+from innkeeper.native.types import Const, u32, u64
+
+DYN = 7
+MXCSR_DEFAULT = 0x1F80
+MXCSR_FLAGS = 0x3F
+
+
+@intrinsic
+def mxcsr_read(h: Hart) -> u32:
+    """Return MXCSR (Intel SDM volume 1, 10.2.3)."""
+    raise NotImplementedError
+
+
+@intrinsic
+def mxcsr_write(h: Hart, value: u32) -> None:
+    """Set MXCSR."""
+    raise NotImplementedError
+
+
+@intrinsic
+def host_binary(op: str, e: Const, a: u64, b: u64) -> u64:
+    """Do fadd, fsub, fmul or fdiv on raw bits in the current rounding mode."""
+    raise NotImplementedError
+
+
+@intrinsic
+def host_sqrt(e: Const, a: u64) -> u64:
+    """Take a square root on raw bits."""
+    raise NotImplementedError
+
+
+@intrinsic
+def host_fma(e: Const, a: u64, b: u64, c: u64) -> u64:
+    """Do a fused multiply-add on raw bits."""
+    raise NotImplementedError
+
+
+@intrinsic
+def host_convert(from_e: Const, to_e: Const, a: u64) -> u64:
+    """Convert between formats on raw bits."""
+    raise NotImplementedError
+
+
+@intrinsic
+def host_from_int(e: Const, a: u64) -> u64:
+    """Convert a signed 64-bit integer to a float's raw bits."""
+    raise NotImplementedError
+
+
+def riscv_flags(mxcsr: u32) -> u32:
+    """Turn MXCSR's sticky flags into fflags: NV DZ OF UF NX."""
+    f = mxcsr
+    flags = (f & 1) << 4 | ((f >> 2) & 1) << 3 | ((f >> 3) & 1) << 2
+    return flags | ((f >> 4) & 1) << 1 | ((f >> 5) & 1)
+
+
+def mxcsr_for(frm: u32) -> u32:
+    """Return MXCSR with this rounding mode, all exceptions masked, no flags."""
+    control = u32(0)
+    if frm == 1:
+        control = u32(3)
+    elif frm == 2:
+        control = u32(1)
+    elif frm == 3:
+        control = u32(2)
+    return control << 13 | MXCSR_DEFAULT
+
+
+@noinline
+def fp_enter(h: Hart) -> None:
+    """Give the floating-point unit to the guest."""
+    e = emu(h)
+    e.mxcsr_host = mxcsr_read(h)
+    mxcsr_write(h, mxcsr_for(h.frm))
+
+
+@noinline
+def fp_leave(h: Hart) -> None:
+    """Give the floating-point unit back to the host, keeping the guest's flags."""
+    e = emu(h)
+    h.fflags = h.fflags | riscv_flags(mxcsr_read(h))
+    mxcsr_write(h, e.mxcsr_host)
+
+
+@noinline
+def device_read(h: Hart, pa: u64, size: u32) -> u64:
+    """Read from a device with the host's own floating-point state."""
+    fp_leave(h)
+    value = h.mmio_read(addr(h), pa, u64(size))
+    fp_enter(h)
+    return value
+
+
+@noinline
+def device_write(h: Hart, pa: u64, value: u64, size: u32) -> None:
+    """Write to a device with the host's own floating-point state."""
+    fp_leave(h)
+    h.mmio_write(addr(h), pa, value, u64(size))
+    fp_enter(h)
+
+
+@noinline
+def host_sbi_call(h: Hart) -> None:
+    """Let the host answer an SBI call with its own floating-point state."""
+    fp_leave(h)
+    h.sbi_call(addr(h))
+    fp_enter(h)
+
+
+@inline
+def canonical(e: Const, m: Const, bits: u64) -> u64:
+    """Replace any NaN by the canonical one (Unprivileged 20.3)."""
+    if (bits & ((u64(1) << (e + m)) - 1)) > ((u64(1) << e) - 1) << m:
+        return ((u64(1) << (e + 1)) - 1) << (m - 1)
+    return bits
+
+
+@inline
+def f_add(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
+    """Add on the host where its rounding mode is the one asked for."""
+    if rm == DYN and h.fp_ready != 0:
+        return canonical(e, m, host_binary("fadd", e, a, b))
+    return softfloat.f_add(h, e, m, a, b, rm)
+
+
+@inline
+def f_sub(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
+    """Subtract on the host where its rounding mode is the one asked for."""
+    if rm == DYN and h.fp_ready != 0:
+        return canonical(e, m, host_binary("fsub", e, a, b))
+    return softfloat.f_sub(h, e, m, a, b, rm)
+
+
+@inline
+def f_mul(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
+    """Multiply on the host where its rounding mode is the one asked for."""
+    if rm == DYN and h.fp_ready != 0:
+        return canonical(e, m, host_binary("fmul", e, a, b))
+    return softfloat.f_mul(h, e, m, a, b, rm)
+
+
+@inline
+def f_div(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
+    """Divide on the host where its rounding mode is the one asked for."""
+    if rm == DYN and h.fp_ready != 0:
+        return canonical(e, m, host_binary("fdiv", e, a, b))
+    return softfloat.f_div(h, e, m, a, b, rm)
+
+
+@inline
+def f_sqrt(h: Hart, e: Const, m: Const, a: u64, rm: u32) -> u64:
+    """Take a square root on the host where its rounding mode is the one asked for."""
+    if rm == DYN and h.fp_ready != 0:
+        return canonical(e, m, host_sqrt(e, a))
+    return softfloat.f_sqrt(h, e, m, a, rm)
+
+
+@inline
+def f_fma(h: Hart, e: Const, m: Const, a: u64, b: u64, c: u64, rm: u32) -> u64:
+    """Multiply and add on the host where its rounding mode is the one asked for.
+
+    Infinity times zero is invalid even with a quiet NaN as addend (Unprivileged 20.6); x86 raises
+    nothing there, so a NaN addend takes the long way.
+    """
+    if rm == DYN and h.fp_ready != 0:
+        if canonical(e, m, c) == c and not is_nan(e, m, c):
+            return canonical(e, m, host_fma(e, a, b, c))
+    return softfloat.f_fma(h, e, m, a, b, c, rm)
+
+
+@inline
+def is_nan(e: Const, m: Const, bits: u64) -> bool:
+    """Tell whether raw bits are a NaN."""
+    return (bits & ((u64(1) << (e + m)) - 1)) > ((u64(1) << e) - 1) << m
+
+
+@inline
+def f_convert(
+    h: Hart, from_e: Const, from_m: Const, to_e: Const, to_m: Const, a: u64, rm: u32
+) -> u64:
+    """Convert between formats on the host where its rounding mode is the one asked for."""
+    if rm == DYN and h.fp_ready != 0:
+        return canonical(to_e, to_m, host_convert(from_e, to_e, a))
+    return softfloat.f_convert(h, from_e, from_m, to_e, to_m, a, rm)
+
+
+REPLACED = {
+    softfloat.f_add: f_add,
+    softfloat.f_sub: f_sub,
+    softfloat.f_mul: f_mul,
+    softfloat.f_div: f_div,
+    softfloat.f_sqrt: f_sqrt,
+    softfloat.f_convert: f_convert,
+}
+REPLACED_WITH_FMA = {softfloat.f_fma: f_fma}
+ALWAYS_REPLACED = {
+    access.device_read: device_read,
+    access.device_write: device_write,
+    sbi.host_sbi_call: host_sbi_call,
+}

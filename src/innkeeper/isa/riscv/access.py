@@ -1,0 +1,142 @@
+"""Loads and stores the long way: translation, misalignment, PMP, RAM or MMIO.
+
+Tier 0 comes here when its TLB has no answer; the reference always does.
+"""
+
+from __future__ import annotations
+
+from innkeeper.isa.riscv.causes import (
+    INSTRUCTION_ACCESS_FAULT,
+    LOAD_ACCESS_FAULT,
+    STORE_ACCESS_FAULT,
+    STORE_MISALIGNED,
+)
+from innkeeper.isa.riscv.hart import Hart
+from innkeeper.isa.riscv.mmu import ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, translate
+from innkeeper.isa.riscv.ops import Trap
+from innkeeper.native.intrinsics import addr, noinline, ptr_offset
+from innkeeper.native.types import Ptr, u8, u16, u32, u64
+
+PAGE_MASK = 0xFFF
+
+
+def in_ram(h: Hart, pa: u64, size: u32) -> bool:
+    """Tell whether an access lies wholly in RAM."""
+    offset = pa - h.ram_base
+    return offset < h.ram_size and h.ram_size - offset >= u64(size)
+
+
+def ram_read(h: Hart, offset: u64, size: u32) -> u64:
+    """Read 1, 2, 4 or 8 naturally aligned bytes of RAM, little-endian."""
+    if size == 8:
+        return ptr_offset(h.ram, u64, offset)[0]
+    if size == 4:
+        return u64(ptr_offset(h.ram, u32, offset)[0])
+    if size == 2:
+        return u64(ptr_offset(h.ram, u16, offset)[0])
+    return u64(ptr_offset(h.ram, u8, offset)[0])
+
+
+def ram_write(h: Hart, offset: u64, value: u64, size: u32) -> None:
+    """Write 1, 2, 4 or 8 naturally aligned bytes of RAM, little-endian."""
+    if size == 8:
+        ptr_offset(h.ram, u64, offset)[0] = value
+    elif size == 4:
+        ptr_offset(h.ram, u32, offset)[0] = u32(value)
+    elif size == 2:
+        ptr_offset(h.ram, u16, offset)[0] = u16(value)
+    else:
+        ptr_offset(h.ram, u8, offset)[0] = u8(value)
+
+
+def device_read(h: Hart, pa: u64, size: u32) -> u64:
+    """Read from a device; an engine wraps this to keep the host's own state its own."""
+    return h.mmio_read(addr(h), pa, u64(size))
+
+
+def device_write(h: Hart, pa: u64, value: u64, size: u32) -> None:
+    """Write to a device; see `device_read`."""
+    h.mmio_write(addr(h), pa, value, u64(size))
+
+
+def phys_read(h: Hart, pa: u64, size: u32, va: u64) -> u64:
+    """Read from RAM or a device; `va` is only for the fault."""
+    if in_ram(h, pa, size):
+        return ram_read(h, pa - h.ram_base, size)
+    value = device_read(h, pa, size)
+    if h.mmio_fault != 0:
+        h.mmio_fault = 0
+        raise Trap(LOAD_ACCESS_FAULT, va)
+    return value
+
+
+def written(h: Hart, pa: u64) -> None:
+    """Note a store by the long way; an engine that keeps translated code replaces this."""
+
+
+def phys_write(h: Hart, pa: u64, value: u64, size: u32, va: u64) -> None:
+    """Write to RAM or a device; `va` is only for the fault."""
+    if in_ram(h, pa, size):
+        ram_write(h, pa - h.ram_base, value, size)
+        written(h, pa)
+    else:
+        device_write(h, pa, value, size)
+        if h.mmio_fault != 0:
+            h.mmio_fault = 0
+            raise Trap(STORE_ACCESS_FAULT, va)
+
+
+@noinline
+def load_slow(h: Hart, va: u64, size: u32) -> u64:
+    """Load `size` bytes (1, 2, 4, 8), zero-extended; misaligned accesses are done in bytes."""
+    if (va & (u64(size) - 1)) == 0:
+        return phys_read(h, translate(h, va, ACCESS_READ, size), size, va)
+    value = u64(0)
+    for n in range(size):
+        at = va + u64(n)
+        byte = phys_read(h, translate(h, at, ACCESS_READ, u32(1)), u32(1), at)
+        value = value | (byte << (n * 8))
+    return value
+
+
+@noinline
+def store_slow(h: Hart, va: u64, value: u64, size: u32) -> None:
+    """Store `size` bytes (1, 2, 4, 8); nothing is written when any part of it would fault."""
+    if (va & (u64(size) - 1)) == 0:
+        phys_write(h, translate(h, va, ACCESS_WRITE, size), value, size, va)
+        return
+    first = translate(h, va, ACCESS_WRITE, u32(1))
+    room = u64(4096) - (va & PAGE_MASK)
+    second = first
+    if room < u64(size):
+        second = translate(h, va + room, ACCESS_WRITE, u32(1)) - room
+    for n in range(size):
+        base = first if u64(n) < room else second
+        byte = (value >> (n * 8)) & 0xFF
+        phys_write(h, base + u64(n), byte, u32(1), va + u64(n))
+
+
+@noinline
+def rw_pointer_slow(h: Hart, va: u64, size: u32) -> Ptr[u8]:
+    """Return the host pointer for an atomic access (Unprivileged 14.4)."""
+    if (va & (u64(size) - 1)) != 0:
+        raise Trap(STORE_MISALIGNED, va)
+    pa = translate(h, va, ACCESS_WRITE, size)
+    if not in_ram(h, pa, size):
+        raise Trap(STORE_ACCESS_FAULT, va)
+    written(h, pa)
+    return ptr_offset(h.ram, u8, pa - h.ram_base)
+
+
+def fetch_bits(h: Hart, pc: u64) -> u32:
+    """Fetch the instruction at `pc`: 32 bits, or 16 where it is compressed; may raise `Trap`."""
+    pa = translate(h, pc, ACCESS_EXEC, u32(2))
+    if not in_ram(h, pa, u32(2)):
+        raise Trap(INSTRUCTION_ACCESS_FAULT, pc)
+    low = u32(ram_read(h, pa - h.ram_base, u32(2)))
+    if (low & 3) != 3:
+        return low
+    pa = translate(h, pc + 2, ACCESS_EXEC, u32(2))
+    if not in_ram(h, pa, u32(2)):
+        raise Trap(INSTRUCTION_ACCESS_FAULT, pc + 2)
+    return low | (u32(ram_read(h, pa - h.ram_base, u32(2))) << 16)

@@ -1,0 +1,33 @@
+"""Which extensions a hart has, and their names for `isa` strings and device trees."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from innkeeper.isa.riscv.spec import Extension, Instruction
+
+ISA_STRING = "rv64imafdc_zicntr_zicsr_zifencei_zba_zbb_zbs_sstc"
+
+
+@cache
+def extensions() -> tuple[Extension, ...]:
+    """Return every extension, in the order in which handlers are numbered."""
+    from innkeeper.isa.riscv.atomic import A
+    from innkeeper.isa.riscv.base import I
+    from innkeeper.isa.riscv.compressed import C
+    from innkeeper.isa.riscv.fp import F
+    from innkeeper.isa.riscv.fp_double import D
+    from innkeeper.isa.riscv.mul import M
+    from innkeeper.isa.riscv.system import SYSTEM
+    from innkeeper.isa.riscv.zba import ZBA
+    from innkeeper.isa.riscv.zbb import ZBB
+    from innkeeper.isa.riscv.zbs import ZBS
+    from innkeeper.isa.riscv.zicbo import ZICBOM, ZICBOP, ZICBOZ
+
+    return (I, M, A, F, D, SYSTEM, ZBA, ZBB, ZBS, ZICBOM, ZICBOZ, ZICBOP, C)
+
+
+@cache
+def instructions() -> tuple[Instruction, ...]:
+    """Return every instruction of every extension."""
+    return tuple(i for e in extensions() for i in e.instructions)

@@ -1,0 +1,87 @@
+"""The SBI calls a kernel makes thousands of times a second (SBI 2.0 chapters 6 to 8).
+
+Set-timer, inter-processor interrupts and remote fences are answered here, in native code; every
+other call goes to the host through `Hart.sbi_call`.
+"""
+
+from __future__ import annotations
+
+from innkeeper.isa.riscv.hart import Hart
+from innkeeper.native.intrinsics import addr, noinline, ptr_cast
+from innkeeper.native.types import i64, u32, u64
+
+EID_TIME = 0x54494D45
+EID_IPI = 0x735049
+EID_RFENCE = 0x52464E43
+SBI_ERR_NOT_SUPPORTED = -2
+SBI_ERR_INVALID_PARAM = -3
+
+FLUSH_CODE, FLUSH_TLB = 1, 2
+"""Bits of `Hart.flush_request`, obeyed before the hart's next instruction."""
+
+A0, A1, A6, A7 = 10, 11, 16, 17
+
+
+def sbi_result(h: Hart, error: i64, value: u64) -> None:
+    """Put an SBI return pair into a0 and a1."""
+    h.x[A0] = u64(error)
+    h.x[A1] = value
+
+
+def in_mask(h: Hart, number: u32) -> bool:
+    """Tell whether a0 (mask) and a1 (base) name a hart; a base of -1 names all (SBI 3.2)."""
+    base = h.x[A1]
+    if base == ~u64(0):
+        return True
+    n = u64(number)
+    return n >= base and n - base < 64 and ((h.x[A0] >> (n - base)) & 1) != 0
+
+
+def mask_is_valid(h: Hart) -> bool:
+    """Tell whether every hart that a0 and a1 name exists."""
+    base = h.x[A1]
+    if base == ~u64(0):
+        return True
+    count = u64(h.hart_count)
+    if base >= count:
+        return h.x[A0] == 0
+    return count - base >= 64 or (h.x[A0] >> (count - base)) == 0
+
+
+def signal(h: Hart, supervisor_software: bool, flush: u32) -> None:
+    """Raise SSIP in, or ask a flush of, every hart that the call names."""
+    for n in range(h.hart_count):
+        if in_mask(h, n):
+            other = ptr_cast(Hart, h.harts[n])
+            other.flush_request = other.flush_request | flush
+            if supervisor_software:
+                other.mip = other.mip | 2
+
+
+def host_sbi_call(h: Hart) -> None:
+    """Let the host answer; an engine wraps this to keep the host's own state its own."""
+    h.sbi_call(addr(h))
+
+
+@noinline
+def sbi_ecall(h: Hart) -> None:
+    """Answer an SBI call whose arguments are in a0 to a7."""
+    extension, function = h.x[A7], h.x[A6]
+    if extension == EID_TIME and function == 0:
+        h.stimecmp = h.x[A0]
+        h.timer_lines = h.timer_lines & ~u64(1 << 5)
+        sbi_result(h, i64(0), u64(0))
+    elif extension == EID_IPI and function == 0:
+        if mask_is_valid(h):
+            signal(h, True, u32(0))
+            sbi_result(h, i64(0), u64(0))
+        else:
+            sbi_result(h, i64(SBI_ERR_INVALID_PARAM), u64(0))
+    elif extension == EID_RFENCE and function <= 2:
+        if mask_is_valid(h):
+            signal(h, False, u32(FLUSH_CODE) if function == 0 else u32(FLUSH_TLB))
+            sbi_result(h, i64(0), u64(0))
+        else:
+            sbi_result(h, i64(SBI_ERR_INVALID_PARAM), u64(0))
+    else:
+        host_sbi_call(h)

@@ -1,0 +1,132 @@
+"""Soft-float conversion: to and from integers, between formats (RISC-V Unprivileged 20.7, 21.5)."""
+
+from __future__ import annotations
+
+from innkeeper.isa.riscv.hart import Hart
+from innkeeper.isa.riscv.softfloat_core import (
+    NV,
+    NX,
+    RDN,
+    RMM,
+    RNE,
+    RUP,
+    accrue,
+    canonical_nan,
+    exponent_bias,
+    infinity,
+    is_nan,
+    is_signalling,
+    magnitude,
+    round_pack,
+    rounding_mode,
+    sign_of,
+    signed_zero,
+    unpack,
+)
+from innkeeper.native.intrinsics import inline, noinline
+from innkeeper.native.types import Const, i32, i64, u32, u64
+
+HALF = 1 << 63
+
+
+@inline
+def integer_limit(kind: Const, sign: u64) -> u64:
+    """Return the largest magnitude that `kind` (i32 u32 i64 u64) holds with this sign."""
+    if kind is i32:
+        return u64(0x7FFFFFFF) + sign
+    if kind is i64:
+        return u64(0x7FFFFFFFFFFFFFFF) + sign
+    if kind is u32:
+        return u64(0xFFFFFFFF) if sign == 0 else u64(0)
+    return u64(0xFFFFFFFFFFFFFFFF) if sign == 0 else u64(0)
+
+
+@inline
+def rounds_away(mode: u32, sign: u64, whole: u64, rest: u64) -> bool:
+    """Tell whether `whole + rest / 2**64` rounds to `whole + 1`; `rest` is not 0."""
+    if mode == RNE:
+        return rest > HALF or (rest == HALF and whole & 1 != 0)
+    if mode == RMM:
+        return rest >= HALF
+    return mode == RUP if sign == 0 else mode == RDN
+
+
+@inline
+def f_to_int(h: Hart, e: Const, m: Const, kind: Const, a: u64, rm: u32) -> u64:
+    """Return the integer of `kind` (i32 u32 i64 u64) nearest in the rounding mode's sense.
+
+    What does not fit is invalid (not inexact) and gives the nearest limit, a NaN the highest
+    one. A 32-bit result is sign-extended, also the unsigned one.
+    """
+    mag = magnitude(e, m, a)
+    sign = sign_of(e, m, a) if mag <= infinity(e, m) else u64(0)
+    exponent = i64(mag >> m) - exponent_bias(e)
+    whole = u64(0)
+    rest = u64(mag != 0)
+    if exponent >= -1:
+        sig = (mag << (63 - m)) | (u64(1) << 63)
+        if exponent >= 63:
+            whole = sig
+            rest = u64(0)
+        elif exponent >= 0:
+            whole = sig >> u64(63 - exponent)
+            rest = sig << u64(exponent + 1)
+        else:
+            rest = sig
+    fits = exponent <= 63 and mag < infinity(e, m)
+    return finish_integer(h, kind, sign, whole, rest, fits, rm)
+
+
+@inline
+def finish_integer(
+    h: Hart, kind: Const, sign: u64, whole: u64, rest: u64, fits: bool, rm: u32
+) -> u64:
+    """Round `whole + rest / 2**64`, check its range, apply the sign, accrue what happened."""
+    value = whole
+    if rest != 0 and rounds_away(rounding_mode(h, rm), sign, whole, rest):
+        value = value + 1
+    limit = integer_limit(kind, sign)
+    if not fits or value > limit:
+        accrue(h, u32(NV))
+        value = limit
+    elif rest != 0:
+        accrue(h, u32(NX))
+    if sign != 0:
+        value = 0 - value
+    if kind is u32:
+        return u64(i32(value))
+    return value
+
+
+@noinline
+def f_from_int(h: Hart, e: Const, m: Const, kind: Const, a: u64, rm: u32) -> u64:
+    """Return the number nearest to the integer of `kind` in the low bits of `a`."""
+    value = u64(kind(a))
+    sign = u64(0)
+    if kind is i32 or kind is i64:
+        sign = value >> 63
+        if sign != 0:
+            value = 0 - value
+    if value == 0:
+        return u64(0)
+    return round_pack(h, e, m, sign, i64(63), value, rounding_mode(h, rm))
+
+
+@noinline
+def f_convert(
+    h: Hart, from_e: Const, from_m: Const, to_e: Const, to_m: Const, a: u64, rm: u32
+) -> u64:
+    """Return a number of one format in another."""
+    mag = magnitude(from_e, from_m, a)
+    sign = signed_zero(to_e, to_m, sign_of(from_e, from_m, a))
+    if is_nan(from_e, from_m, a):
+        if is_signalling(from_e, from_m, a):
+            accrue(h, u32(NV))
+        return canonical_nan(to_e, to_m)
+    if mag == infinity(from_e, from_m):
+        return infinity(to_e, to_m) | sign
+    if mag == 0:
+        return sign
+    exponent, sig = unpack(from_e, from_m, a)
+    negative = sign_of(from_e, from_m, a)
+    return round_pack(h, to_e, to_m, negative, exponent, sig, rounding_mode(h, rm))

@@ -1,0 +1,60 @@
+"""LLVM IR text to a flat image of machine code. The only file that imports llvmlite."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from innkeeper.base.errors import CompileError
+from innkeeper.native.elf import Image, link
+
+_ready = False
+
+
+def host_target(opt: int = 2):  # type: ignore[no-untyped-def]
+    """Return LLVM's target machine for this host, with all its CPU features."""
+    global _ready
+    import llvmlite.binding as llvm
+
+    if not _ready:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        _ready = True
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=opt,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+def compile_ir(text: str, *, opt: int = 2, name: str = "module") -> Image:
+    """Optimise and compile LLVM IR; `INN_DEBUG=ir,asm` prints what goes in and comes out."""
+    import llvmlite.binding as llvm
+
+    debug = os.environ.get("INN_DEBUG", "").split(",")
+    target = host_target(opt)
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise CompileError(f"LLVM refuses {name}", why=str(error)) from None
+    module.triple = target.triple
+    module.data_layout = str(target.target_data)
+    if "ir" in debug:
+        print(text, file=sys.stderr)
+    if opt:
+        options = llvm.create_pipeline_tuning_options(speed_level=opt)
+        builder = llvm.create_pass_builder(target, options)
+        builder.getModulePassManager().run(module, builder)
+    if "asm" in debug:
+        print(target.emit_assembly(module), file=sys.stderr)
+    return link(target.emit_object(module))
+
+
+def host_features() -> dict[str, bool]:
+    """Return the host CPU's features by LLVM's names."""
+    import llvmlite.binding as llvm
+
+    return dict(llvm.get_host_cpu_features())

@@ -1,0 +1,180 @@
+"""The guest agent on a real kernel: Debian's, under Debian's QEMU, as an independent peer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import threading
+from pathlib import Path
+
+import pytest
+import qemu_peer
+
+from innkeeper.base.errors import GuestTimeout, MachineError
+from innkeeper.guests.config import TerminalSize
+from innkeeper.guests.io import EventQueue, ResizeEvent, SignalEvent
+from innkeeper.guests.request import DiskRoot, GuestRequest
+
+pytestmark = pytest.mark.guest
+PATH = {"PATH": "/bin:/usr/bin"}
+
+
+@pytest.fixture(autouse=True)
+def _peer() -> None:
+    qemu_peer.require()
+
+
+def ask(*argv: str | bytes, **request: object) -> GuestRequest:
+    return GuestRequest(argv=argv, **({"env": PATH} | request))  # type: ignore[arg-type]
+
+
+def test_arguments_environment_and_streams_are_exact() -> None:
+    every_byte = bytes(range(1, 256))
+    words = [b"a b", b"", b"it's", b'"$(reboot)"\n', every_byte, b"'" * 5, b"-n", b"\xff\x81\x82"]
+    script = b"printf '%s\\0' \"$@\"; printf '%s\\0' \"$ODD\" \"$PWD\" >&2; exit 7"
+    env = PATH | {"ODD": os.fsdecode(every_byte), "NOT.AN-IDENTIFIER": "1"}
+    request = ask("sh", "-c", script, "sh", *words, env=env, workdir="/sys/class")
+    run = qemu_peer.run_guest(request)
+    assert run.status == 7
+    assert run.stdout.split(b"\0")[:-1] == words
+    assert run.stderr == every_byte + b"\0/sys/class\0"
+
+
+def test_input_and_output_are_byte_exact_in_bulk(tmp_path: Path) -> None:
+    data = random.Random(1).randbytes(3_000_000)
+    source = tmp_path / "in"
+    source.write_bytes(data)
+    with source.open("rb") as stream:
+        script = "cat; head -c 30000000 /dev/zero | tr '\\0' x; echo end >&2"
+        run = qemu_peer.run_guest(ask("sh", "-c", script, stdin=True), stdin=stream.fileno(), smp=2)
+    assert run.status == 0
+    assert hashlib.sha256(run.stdout[:3_000_000]).digest() == hashlib.sha256(data).digest()
+    assert len(run.stdout) == 33_000_000
+    assert run.stdout[3_000_000:].strip(b"x") == b""
+    assert run.stderr == b"end\n"
+
+
+def test_a_reader_that_stops_ends_the_command_as_a_broken_pipe() -> None:
+    read_fd, write_fd = os.pipe()
+    reader = threading.Thread(target=lambda: (os.read(read_fd, 10), os.close(read_fd)))
+    reader.start()
+    with open(os.devnull, "wb") as err:
+        run = qemu_peer.run_guest(ask("yes"), outputs=(write_fd, err.fileno()))
+    reader.join()
+    os.close(write_fd)
+    assert run.status == 128 + 13
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        (["no-such-command"], 127),
+        (["/proc/version"], 126),
+        (["sh", "-c", "kill -9 $$"], 137),
+        (["sh", "-c", "sleep 1000 & exec true"], 0),
+    ],
+)
+def test_the_exit_status_says_how_the_command_ended(argv: list[str], status: int) -> None:
+    assert qemu_peer.run_guest(ask(*argv)).status == status
+
+
+def test_signals_reach_the_whole_process_group() -> None:
+    script = "trap 'echo caught; exit 3' INT; echo up; sleep 1000; exit 4"
+    read_fd, write_fd = os.pipe()
+    events = EventQueue()
+    seen: list[bytes] = []
+
+    def interrupt_when_up() -> None:
+        with open(read_fd, "rb") as stream:
+            seen.append(stream.readline())
+            events.post(SignalEvent("INT"))
+            seen.append(stream.readline())
+
+    reader = threading.Thread(target=interrupt_when_up)
+    reader.start()
+    run = qemu_peer.run_guest(ask("sh", "-c", script), events=events, outputs=(write_fd, 2))
+    os.close(write_fd)
+    reader.join()
+    assert (run.status, seen) == (3, [b"up\n", b"caught\n"])
+
+
+def test_a_guest_that_never_ends_meets_its_timeout() -> None:
+    with pytest.raises(GuestTimeout):
+        qemu_peer.run_guest(ask("sleep", "1000"), timeout_s=2)
+
+
+def test_a_terminal_is_a_terminal() -> None:
+    script = (
+        "tty; stty size; trap 'stty size; exit 5' WINCH; echo ask; "
+        "while read -r line; do echo \"<$line>\"; done"
+    )
+    inside, outside = os.pipe()
+    read_fd, write_fd = os.pipe()
+    events = EventQueue()
+    text = bytearray()
+
+    def user() -> None:
+        asked = typed = False
+        while piece := os.read(read_fd, 4096):
+            text.extend(piece)
+            if b"ask" in text and not asked:
+                asked = True
+                os.write(outside, b"hel\x7f\x7fi\r")
+            if b"<hi>" in text and not typed:
+                typed = True
+                events.post(ResizeEvent(TerminalSize(rows=40, columns=132)))
+
+    reader = threading.Thread(target=user)
+    reader.start()
+    request = ask("sh", "-c", script, tty=True, terminal=TerminalSize(rows=33, columns=99))
+    run = qemu_peer.run_guest(request, stdin=inside, events=events, outputs=(write_fd, write_fd))
+    os.close(write_fd)
+    reader.join()
+    for fd in (inside, outside, read_fd):
+        os.close(fd)
+    assert run.status == 5
+    lines = [line for line in bytes(text).replace(b"\r", b"").split(b"\n") if line]
+    assert lines[:2] == [b"/dev/hvc0", b"33 99"]
+    assert b"<hi>" in lines
+    assert lines[-1] == b"40 132"
+
+
+def test_job_control_interrupts_the_foreground_job_only() -> None:
+    inside, outside = os.pipe()
+    read_fd, write_fd = os.pipe()
+    text = bytearray()
+    script = [(b"# ", b"sleep 1000\r"), (b"sleep 1000", b"\x03"), (b"# ", b"echo $?; exit 6\r")]
+
+    def user() -> None:
+        steps, start = list(script), 0
+        while piece := os.read(read_fd, 4096):
+            text.extend(piece)
+            while steps and (at := text.find(steps[0][0], start)) >= 0:
+                start = at + len(steps[0][0])
+                os.write(outside, steps.pop(0)[1])
+
+    reader = threading.Thread(target=user)
+    reader.start()
+    request = ask("sh", tty=True, env=PATH | {"PS1": "# "})
+    run = qemu_peer.run_guest(request, stdin=inside, outputs=(write_fd, write_fd))
+    os.close(write_fd)
+    reader.join()
+    for fd in (inside, outside, read_fd):
+        os.close(fd)
+    assert run.status == 6
+    assert re.search(rb"\n130\r?\n", bytes(text))
+    assert b"job control turned off" not in text
+
+
+def test_a_guest_that_cannot_start_says_why() -> None:
+    with pytest.raises(MachineError, match=r"no user nobody-here|did not mount|passwd"):
+        qemu_peer.run_guest(ask("true", user="nobody-here"))
+    with pytest.raises(MachineError, match="disk /dev/vda did not appear"):
+        qemu_peer.run_guest(ask("true", root=DiskRoot()))
+
+
+def test_a_numeric_user_runs_the_command_as_that_user() -> None:
+    run = qemu_peer.run_guest(ask("id", user="1000:100"))
+    assert (run.status, run.stdout) == (0, b"uid=1000 gid=100 groups=100\n")
