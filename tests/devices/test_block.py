@@ -10,7 +10,7 @@ import pytest
 
 from innkeeper.backends.block_file import FileDisk
 from innkeeper.devices.virtio.block import Block, BlockConfig
-from tests.devices.driver import FLAVOURS, Driver, make_memory
+from tests.devices.driver import FLAVOURS, Driver, Flavour, make_memory
 
 IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES = 0, 1, 4, 8, 11, 13
 OK, IOERR, UNSUPP = 0, 1, 2
@@ -84,6 +84,27 @@ def test_beyond_the_end_and_odd_lengths_are_io_errors(disk):
     assert request(driver, OUT, 0, [b"z" * 100])[0] == IOERR
     assert request(driver, 77)[0] == UNSUPP
     assert not driver.needs_reset
+
+
+def test_a_request_beyond_the_announced_limits_is_refused(disk):
+    huge = Flushes(disk)
+    huge.size_bytes = 1 << 40
+    driver = Driver(Block(make_memory(), huge), Flavour(indirect=True)).start()
+    room = driver.alloc.take(4 << 20)
+    head, status = driver.alloc.take(16), driver.alloc.take(1)
+    driver.memory.write(head, header(IN))
+    driver.memory.write(status, b"?")
+    table = driver.alloc.take(16 * 100)
+    parts = [(head, 16, 1)] + [(room, 4 << 20, 3)] * 70 + [(status, 1, 2)]
+    for n, (gpa, size, flags) in enumerate(parts):
+        driver.memory.write(table + 16 * n, struct.pack("<QIHH", gpa, size, flags, n + 1))
+    ring = driver.rings[0]
+    entry = struct.pack("<QIHH", table, 16 * len(parts), 4, 0)
+    driver.memory.write(ring.desc, entry)
+    driver.memory.write_u16(ring.driver + 4, 0)
+    driver.memory.write_u16(ring.driver + 2, 1)
+    driver.transport.kick(0)
+    assert driver.memory.read(status, 1) == b"\1" and not driver.needs_reset
 
 
 def test_discard_and_write_zeroes(disk, image):

@@ -109,6 +109,38 @@ def test_device_writes_are_told_to_the_engine(driver):
     assert (first, 3) in told and (second, 5) in told
 
 
+class Refilling(Echo):
+    """Echo for a guest whose other hart adds a buffer for each one that is used."""
+
+    driver: Driver
+    left = 0
+
+    def handle_queue(self, queue: Virtqueue) -> None:
+        while (chain := queue.pop()) is not None:
+            queue.used(chain, chain.write(b"x"))
+            self.driver.poll(0)
+            if self.left:
+                self.left -= 1
+                self.driver.rings[0].add(self.buffer)
+        self.notify(queue)
+
+
+def test_a_kick_is_bounded_when_the_machine_can_defer(monkeypatch):
+    monkeypatch.setattr("innkeeper.devices.virtio.device.MAX_CHAINS_PER_KICK", 10)
+    device = Refilling(make_memory())
+    device.driver = driver = Driver(device).start()
+    device.left, device.buffer = 24, driver.buffer([], [1])
+    deferred = []
+    device.defer = deferred.append
+    driver.rings[0].add(device.buffer)
+    driver.transport.kick(0)
+    left = [device.left]
+    while deferred:
+        deferred.pop()()
+        left.append(device.left)
+    assert left == [14, 4, 0]
+
+
 def test_a_reset_forgets_the_rings(driver):
     driver.start(queue_size=8)
     assert driver.submit(0, [b"one"], [3]).answer == b"one"

@@ -99,7 +99,7 @@ serve_control() { # what the host may ask while the command runs
         signal)
             until read -r child </inn/child; do usleep 1000; done
             # The group once the command leads one; the process alone until then.
-            kill -s "$one" -- "-$child" 2>/dev/null || kill -s "$one" "$child" 2>/dev/null ;;
+            kill -s "$one" "-$child" 2>/dev/null || kill -s "$one" "$child" 2>/dev/null ;;
         winsize) stty rows "$one" cols "$two" <"/dev/$INN_TTY" ;;
         esac
     done <&3

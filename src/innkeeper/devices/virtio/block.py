@@ -27,6 +27,7 @@ QUEUE_SIZE = 256
 MAX_QUEUES = 16
 SEG_MAX = QUEUE_SIZE - 2
 SIZE_MAX = 1 << 20
+MAX_REQUEST_BYTES = SEG_MAX * SIZE_MAX  # what those two allow
 MAX_RANGES = 64
 MAX_RANGE_SECTORS = (1 << 30) // SECTOR_BYTES
 WRITEBACK_OFFSET = 32
@@ -158,7 +159,8 @@ class Block(VirtioDevice):
 
     def _in_range(self, sector: int, size_bytes: int) -> bool:
         whole, rest = divmod(size_bytes, SECTOR_BYTES)
-        return not rest and sector + whole <= self._sectors
+        fits = not rest and size_bytes <= MAX_REQUEST_BYTES
+        return fits and sector + whole <= self._sectors
 
     def _ranges(self, chain: Chain, kind: int, payload: int) -> int:
         """Serve a discard or a write-zeroes request (5.2.6.2)."""

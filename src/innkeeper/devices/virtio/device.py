@@ -18,6 +18,7 @@ from innkeeper.memory import GuestMemory, GuestMemoryError
 
 STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FEATURES_OK = 1, 2, 4, 8
 STATUS_NEEDS_RESET, STATUS_FAILED = 0x40, 0x80
+MAX_CHAINS_PER_KICK = 4096
 
 MAX_FAILURE_REPORTS = 4  # a guest may fail for ever; the host's log shall not grow with it
 
@@ -47,6 +48,10 @@ class VirtioDevice:
     to `__init__`, and overrides `handle_queue`; `on_driver_ok`, `on_reset` and `on_config_write` where it
     needs them. `handle_queue` may raise `VirtqueueError` or `GuestMemoryError`: the device then asks
     for a reset. Host events enter through `guarded`.
+
+    A hart that refills a queue while another's kick is being served could hold the machine's lock for ever.
+    A machine that sets `defer(action)`, which runs `action` soon under the lock, bounds a kick to
+    `MAX_CHAINS_PER_KICK` buffers.
     """
 
     device_id: ClassVar[int]
@@ -71,6 +76,7 @@ class VirtioDevice:
             Virtqueue(memory, index=index, max_size=size) for index, size in enumerate(queue_sizes)
         ]
         self.transport: Transport | None = None
+        self.defer: Callable[[Callable[[], None]], None] | None = None
 
     # What a device overrides
 
@@ -138,10 +144,16 @@ class VirtioDevice:
         queue = self.queues[index]
         if not queue.ready or not self.is_live:
             return
+        if self.defer is not None:
+            queue.budget = MAX_CHAINS_PER_KICK
         try:
             self.handle_queue(queue)
         except (VirtqueueError, GuestMemoryError) as error:
             self.fail(str(error))
+        queue.budget = -1
+        if queue.exhausted and self.defer is not None:
+            queue.exhausted = False
+            self.defer(lambda: self.kick(index))
 
     def set_status(self, value: int) -> None:
         """Take the driver's write to the status register."""

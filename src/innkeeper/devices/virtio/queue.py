@@ -26,9 +26,11 @@ class Virtqueue:
     __slots__ = (
         "_memory",
         "_ring",
+        "budget",
         "desc_gpa",
         "device_gpa",
         "driver_gpa",
+        "exhausted",
         "index",
         "max_size",
         "ready",
@@ -38,6 +40,8 @@ class Virtqueue:
 
     def __init__(self, memory: GuestMemory, *, index: int, max_size: int) -> None:
         self._memory = memory
+        self.budget = -1  # how many chains `pop` may still return; negative: any number
+        self.exhausted = False
         self.index = index
         self.max_size = max_size
         self.reset()
@@ -71,6 +75,10 @@ class Virtqueue:
         """Take the next chain the driver made available, or `None`."""
         if self._ring is None:
             return None
+        if self.budget == 0:
+            self.exhausted = True
+            return None
+        self.budget -= 1
         try:
             return self._ring.pop()
         except GuestMemoryError as error:

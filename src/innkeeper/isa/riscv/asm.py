@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from innkeeper.isa.riscv import asm_directives, asm_pseudo
 from innkeeper.isa.riscv.aliases import READING
+from innkeeper.isa.riscv.asm_elf import elf_image
 from innkeeper.isa.riscv.asm_encode import Encoder, Form, expression_texts, suggestions
 from innkeeper.isa.riscv.asm_expr import Expression, ExpressionError, parse
 from innkeeper.isa.riscv.asm_items import (
@@ -31,7 +32,7 @@ from innkeeper.isa.riscv.codec import InstructionSet, standard_set
 from innkeeper.isa.riscv.names import X_NUMBERS
 from innkeeper.isa.riscv.spec import Extension
 
-__all__ = ["AssemblyError", "Program", "ProgramSection", "assemble"]
+__all__ = ["AssemblyError", "Program", "ProgramSection", "assemble", "elf_image"]
 
 DEFAULT_BASE = 0x8000_0000
 """Where RAM starts on the `virt` board."""

@@ -149,9 +149,8 @@ def _org(asm: Assembler, _name: str, given: tuple[str, ...]) -> None:
 
     def produce(layout: Layout) -> bytes:
         target = offset.evaluate(layout)
-        if target >= section.address and section.address:
-            target -= section.address  # a label or `. + n` is an address, a number an offset
-        size = target - (layout.here - section.address)
+        start = section.address if offset.constant else 0  # `. + n` is an address already
+        size = start + target - layout.here
         if not 0 <= size <= MAX_IMAGE_BYTES:
             raise ExpressionError(f".org cannot move by {size} bytes")
         return _number(fill, 1, layout) * size
@@ -269,4 +268,3 @@ _DIRECTIVES: dict[str, tuple[int, int, _Directive]] = {
     ".option": (1, 1, _option),
     ".comm": (2, 3, _common),
 }
-

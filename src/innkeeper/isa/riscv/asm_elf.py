@@ -6,8 +6,10 @@ One segment holds everything; section headers and a symbol table are there for d
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
-from innkeeper.isa.riscv.asm import Program
+if TYPE_CHECKING:
+    from innkeeper.isa.riscv.asm import Program
 
 ET_EXEC, EM_RISCV, PT_LOAD = 2, 243, 1
 EF_RISCV_RVC, EF_RISCV_FLOAT_ABI_DOUBLE = 1, 4

@@ -60,7 +60,9 @@ class Encoder:
         """Return the form that takes these operands, through the aliases if need be, or `None`."""
         return next(self.forms(name, given, steps), None)
 
-    def forms(self, name: str, given: Sequence[str], steps: int = MAX_ALIAS_STEPS) -> Iterator[Form]:
+    def forms(
+        self, name: str, given: Sequence[str], steps: int = MAX_ALIAS_STEPS
+    ) -> Iterator[Form]:
         """Yield every form that takes these operands: all have the same effect."""
         aliases = READING.get(name, []) if steps else []
         for alias in aliases:
@@ -103,7 +105,9 @@ class Encoder:
         got = ", ".join(given) or "nothing"
         return f"it takes: {'; or '.join(forms)}. It was given: {got}"
 
-    def values(self, form: Form, exprs: Sequence[Expression | None], scope: Scope) -> dict[str, int]:
+    def values(
+        self, form: Form, exprs: Sequence[Expression | None], scope: Scope
+    ) -> dict[str, int]:
         """Return the operands' numbers; raises `OperandError`."""
         values = {"imm": form.ordering} if form.instruction.pieces else {}
         wanted = slots(form.instruction.syntax)

@@ -128,7 +128,9 @@ class _Parser:
     def _unary(self) -> Evaluate:
         kind, value = self.kind, self.value
         if kind is None:
-            raise ExpressionError("an expression is missing" + (f" in '{self.text}'" * bool(self.text)))
+            raise ExpressionError(
+                "an expression is missing" + (f" in '{self.text}'" * bool(self.text))
+            )
         self.advance()
         if kind in ("number", "decimal"):
             number = _number(value)

@@ -122,5 +122,3 @@ def _global_access(encoder: Encoder, name: str, given: Sequence[str]) -> list[Li
                 (name, (given[0], f"%pcrel_lo(.-4)({through})")),
             ]
     return None
-
-

@@ -21,7 +21,16 @@ _COMMENT_OR_STRING = re.compile(
 _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*|\d+)\s*:(?!:)")
 _QUOTED = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'?""")
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v": "\v", "e": "\x1b"}
+_ESCAPES = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "b": "\b",
+    "f": "\f",
+    "a": "\a",
+    "v": "\v",
+    "e": "\x1b",
+}
 
 
 class AssemblyError(UsageError):
@@ -48,7 +57,9 @@ class Statement:
 def statements(source: str, name: str = "<source>") -> Iterator[Statement]:
     """Split source into statements; `#`, `//` and `/* */` are comments, `;` separates."""
     if len(source) > MAX_SOURCE_CHARS:
-        raise AssemblyError(f"the source is longer than {MAX_SOURCE_CHARS} bytes", line=1, name=name)
+        raise AssemblyError(
+            f"the source is longer than {MAX_SOURCE_CHARS} bytes", line=1, name=name
+        )
     for number, line in enumerate(_without_comments(source, name).split("\n"), 1):
         for part in _split_outside(line, ";"):
             if part.strip():

@@ -6,7 +6,10 @@ from functools import cache
 
 from innkeeper.isa.riscv.spec import Extension, Instruction
 
-ISA_STRING = "rv64imafdc_zicntr_zicsr_zifencei_zba_zbb_zbs_sstc"
+EXTENSION_NAMES = (
+    "i", "m", "a", "f", "d", "c", "zicntr", "zicsr", "zifencei", "zba", "zbb", "zbs", "zicbom",
+    "zicboz", "sstc",
+)  # fmt: skip
 
 
 @cache

@@ -44,6 +44,6 @@ def sh3add_uw(h: Hart, i: Operands) -> None:
     h.x[i.rd] = (u64(u32(h.x[i.rs1])) << 3) + h.x[i.rs2]
 
 
-@ZBA.insn("slli.uw", "000010 uimm[5:0] rs1 001 rd 0011011", "rd, rs1, uimm")
+@ZBA.insn("slli.uw", "000010 uimm[5:0] rs1 001 rd 0011011", "rd, rs1, imm")
 def slli_uw(h: Hart, i: Operands) -> None:
     h.x[i.rd] = u64(u32(h.x[i.rs1])) << i.imm

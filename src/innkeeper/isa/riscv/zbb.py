@@ -121,12 +121,12 @@ def rorw(h: Hart, i: Operands) -> None:
     h.x[i.rd] = u64(i32(rotr(u32(h.x[i.rs1]), u32(h.x[i.rs2]))))
 
 
-@ZBB.insn("rori", "011000 uimm[5:0] rs1 101 rd 0010011", "rd, rs1, uimm")
+@ZBB.insn("rori", "011000 uimm[5:0] rs1 101 rd 0010011", "rd, rs1, imm")
 def rori(h: Hart, i: Operands) -> None:
     h.x[i.rd] = rotr(h.x[i.rs1], u64(i.imm))
 
 
-@ZBB.insn("roriw", "0110000 uimm[4:0] rs1 101 rd 0011011", "rd, rs1, uimm")
+@ZBB.insn("roriw", "0110000 uimm[4:0] rs1 101 rd 0011011", "rd, rs1, imm")
 def roriw(h: Hart, i: Operands) -> None:
     h.x[i.rd] = u64(i32(rotr(u32(h.x[i.rs1]), u32(i.imm))))
 

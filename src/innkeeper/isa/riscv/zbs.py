@@ -17,7 +17,7 @@ def bclr(h: Hart, i: Operands) -> None:
     h.x[i.rd] = h.x[i.rs1] & ~(u64(1) << h.x[i.rs2])
 
 
-@ZBS.insn("bclri", "010010 uimm[5:0] rs1 001 rd 0010011", "rd, rs1, uimm")
+@ZBS.insn("bclri", "010010 uimm[5:0] rs1 001 rd 0010011", "rd, rs1, imm")
 def bclri(h: Hart, i: Operands) -> None:
     h.x[i.rd] = h.x[i.rs1] & ~(u64(1) << i.imm)
 
@@ -27,7 +27,7 @@ def bext(h: Hart, i: Operands) -> None:
     h.x[i.rd] = (h.x[i.rs1] >> h.x[i.rs2]) & 1
 
 
-@ZBS.insn("bexti", "010010 uimm[5:0] rs1 101 rd 0010011", "rd, rs1, uimm")
+@ZBS.insn("bexti", "010010 uimm[5:0] rs1 101 rd 0010011", "rd, rs1, imm")
 def bexti(h: Hart, i: Operands) -> None:
     h.x[i.rd] = (h.x[i.rs1] >> i.imm) & 1
 
@@ -37,7 +37,7 @@ def binv(h: Hart, i: Operands) -> None:
     h.x[i.rd] = h.x[i.rs1] ^ (u64(1) << h.x[i.rs2])
 
 
-@ZBS.insn("binvi", "011010 uimm[5:0] rs1 001 rd 0010011", "rd, rs1, uimm")
+@ZBS.insn("binvi", "011010 uimm[5:0] rs1 001 rd 0010011", "rd, rs1, imm")
 def binvi(h: Hart, i: Operands) -> None:
     h.x[i.rd] = h.x[i.rs1] ^ (u64(1) << i.imm)
 
@@ -47,6 +47,6 @@ def bset(h: Hart, i: Operands) -> None:
     h.x[i.rd] = h.x[i.rs1] | (u64(1) << h.x[i.rs2])
 
 
-@ZBS.insn("bseti", "001010 uimm[5:0] rs1 001 rd 0010011", "rd, rs1, uimm")
+@ZBS.insn("bseti", "001010 uimm[5:0] rs1 001 rd 0010011", "rd, rs1, imm")
 def bseti(h: Hart, i: Operands) -> None:
     h.x[i.rd] = h.x[i.rs1] | (u64(1) << i.imm)

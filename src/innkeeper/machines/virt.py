@@ -1,0 +1,238 @@
+"""The `virt` board: memory, harts and devices wired together, and the loop that runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from innkeeper.base.errors import MachineError
+from innkeeper.devices.aclint import (
+    MSWI_SIZE_BYTES,
+    MTIMER_SIZE_BYTES,
+    SSWI_SIZE_BYTES,
+    AclintMswi,
+    AclintMtimer,
+    AclintSswi,
+)
+from innkeeper.devices.bus import Bus, IrqLine
+from innkeeper.devices.plic import Plic
+from innkeeper.devices.rtc_goldfish import GoldfishRtc
+from innkeeper.devices.test_finisher import Finish, TestFinisher
+from innkeeper.devices.uart16550 import Uart16550
+from innkeeper.devices.virtio.device import VirtioDevice
+from innkeeper.devices.virtio.mmio import VirtioMmio
+from innkeeper.engine.emulator.emulator import Emulator, EmulatorConfig, Exit, HostCalls
+from innkeeper.firmware import virt_layout as at
+from innkeeper.firmware.boot import BootPlan, Mode
+from innkeeper.firmware.virt_tree import HartSpec, VirtBoard
+from innkeeper.isa.riscv import profiles
+from innkeeper.isa.riscv.csr import NS_PER_TICK
+from innkeeper.machines.lock import MachineLock
+from innkeeper.machines.outcome import End, Outcome
+from innkeeper.machines.sbi import BoardSbi
+from innkeeper.memory.ram import GuestMemory, GuestRam
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+MSIP, MTIP, SEIP, MEIP = 1 << 3, 1 << 7, 1 << 9, 1 << 11
+LONGEST_SLEEP_S = 3600.0
+
+
+@dataclass(frozen=True)
+class VirtConfig:
+    """A `virt` machine: harts, RAM, and the devices beyond the board's own.
+
+    `devices` make a virtio device each, given guest memory; the first eight sit on virtio-mmio,
+    the rest on PCIe. `rng_seed` goes to the guest through the device tree.
+    """
+
+    hart_count: int = 1
+    ram_bytes: int = 512 << 20
+    devices: Sequence[Callable[[GuestMemory], VirtioDevice]] = field(default_factory=tuple)
+    rng_seed: bytes = b""
+
+    def board(self) -> VirtBoard:
+        """Return the board for the boot plan and the device tree."""
+        hart = HartSpec(
+            extensions=profiles.EXTENSION_NAMES, mmu="sv57", cbom_block_bytes=64, cboz_block_bytes=64
+        )
+        return VirtBoard(
+            ram_bytes=self.ram_bytes, harts=(hart,) * self.hart_count, rng_seed=self.rng_seed
+        )
+
+
+class VirtMachine:
+    """One `virt` machine. `run` belongs to one thread; others take `lock` to touch devices."""
+
+    def __init__(self, config: VirtConfig) -> None:
+        self.config = config
+        self.ram = GuestRam(at.DRAM_BASE, config.ram_bytes)
+        self.memory = GuestMemory([self.ram])
+        self.bus = Bus()
+        self.emulator = Emulator(
+            EmulatorConfig(config.hart_count, at.DRAM_BASE, config.ram_bytes, self.ram.hva),
+            HostCalls(self._read, self._write, self._sbi),
+        )
+        self.lock = MachineLock(self.emulator.request_exit)
+        self.memory.on_dma_write = self.emulator.written
+        self.outcome: Outcome | None = None
+        self.harts = self.emulator.raw
+        self._time_base_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self._alarm_ns: int | None = None
+        self.virtio: list[VirtioDevice] = []
+        self.sbi = BoardSbi(self)
+        self._plug()
+        for raw in self.harts:
+            raw.time_base = self._time_base_ns
+
+    # ---- wiring
+
+    def _plug(self) -> None:
+        """Put the board's devices on the bus (docs/virt-board.md)."""
+        count, bus = self.config.hart_count, self.bus
+        self.plic = Plic(
+            source_count=at.PLIC_SOURCES,
+            context_count=at.PLIC_CONTEXTS_PER_HART * count,
+            set_eip=self._set_eip,
+        )
+        bus.map(at.PLIC.base, at.PLIC.size, self.plic, "plic")
+        self.uart = Uart16550(self.plic.line(at.UART_IRQ))
+        bus.map(at.UART.base, at.UART.size, self.uart, "uart")
+        mswi = AclintMswi(count, set_msip=self._set_msip)
+        bus.map(at.CLINT.base, MSWI_SIZE_BYTES, mswi, "aclint mswi")
+        mtimer = AclintMtimer(count, clock=self.time, set_mtimecmp=self._set_mtimecmp)
+        bus.map(at.CLINT.base + MSWI_SIZE_BYTES, MTIMER_SIZE_BYTES, mtimer, "aclint mtimer")
+        sswi = AclintSswi(count, set_ssip=self._set_ssip)
+        bus.map(at.SSWI.base, SSWI_SIZE_BYTES, sswi, "aclint sswi")
+        self.rtc = GoldfishRtc(
+            self.plic.line(at.RTC_IRQ), clock_ns=time.time_ns, set_alarm=self._set_alarm
+        )
+        bus.map(at.RTC.base, at.RTC.size, self.rtc, "rtc")
+        bus.map(at.TEST.base, at.TEST.size, TestFinisher(self._finish), "test finisher")
+        self._plug_virtio()
+
+    def _plug_virtio(self) -> None:
+        from innkeeper.devices.pcie_ecam import PcieHost
+
+        lines = [self.plic.line(at.PCIE_IRQ_FIRST + n) for n in range(at.PCIE_IRQS)]
+        self.pcie = PcieHost(lines)
+        self.bus.map(at.PCIE_ECAM.base, at.PCIE_ECAM.size, self.pcie, "pcie ecam")
+        mmio64 = at.pcie_mmio64(self.config.ram_bytes)
+        for name, region in (("mmio32", at.PCIE_MMIO32), ("mmio64", mmio64)):
+            self.bus.map(region.base, region.size, self.pcie.window(region.base), f"pcie {name}")
+        pio = self.pcie.window(0)
+        self.bus.map(at.PCIE_PIO.base, at.PCIE_PIO.size, pio, "pcie pio")
+        makers = list(self.config.devices)
+        for slot in range(at.VIRTIO_SLOTS):
+            device = makers.pop(0)(self.memory) if makers else None
+            line: IrqLine = self.plic.line(at.virtio_irq(slot))
+            region = at.virtio_slot(slot)
+            self.bus.map(region.base, region.size, VirtioMmio(device, line), f"virtio {slot}")
+            if device is not None:
+                self.virtio.append(device)
+        for maker in makers:
+            self._plug_pci(maker(self.memory))
+
+    def _plug_pci(self, device: VirtioDevice) -> None:
+        from innkeeper.devices.virtio.pci import VirtioPci
+
+        self.pcie.plug(VirtioPci(device))
+        self.virtio.append(device)
+
+    # ---- interrupts and time
+
+    def _drive(self, hart: int, bit: int, level: bool) -> None:
+        raw = self.harts[hart]
+        raw.irq_lines = raw.irq_lines | bit if level else raw.irq_lines & ~bit
+
+    def _set_eip(self, context: int, level: bool) -> None:
+        self._drive(context // 2, SEIP if context % 2 else MEIP, level)
+
+    def _set_msip(self, hart: int, level: bool) -> None:
+        self._drive(hart, MSIP, level)
+
+    def _set_ssip(self, hart: int) -> None:
+        self.harts[hart].mip |= 2
+
+    def _set_mtimecmp(self, hart: int, value: int) -> None:
+        raw = self.harts[hart]
+        raw.mtimecmp = value
+        if value > self.time():
+            raw.timer_lines &= ~MTIP
+
+    def _set_alarm(self, time_ns: int | None) -> None:
+        self._alarm_ns = time_ns
+
+    def time(self) -> int:
+        """Return the machine's time in ticks of 100 ns since it was made."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        return (now - self._time_base_ns) // NS_PER_TICK
+
+    # ---- what the harts call
+
+    def _read(self, _hart: int, gpa: int, size: int) -> int:
+        return self.bus.read(gpa, size)
+
+    def _write(self, _hart: int, gpa: int, size: int, value: int) -> None:
+        self.bus.write(gpa, size, value)
+
+    def _sbi(self, hart: int) -> None:
+        self.sbi.call(hart)
+
+    def _finish(self, kind: Finish, code: int) -> None:
+        ends = {Finish.PASS: End.POWER_OFF, Finish.FAIL: End.FAILURE, Finish.RESET: End.RESET}
+        self.finish(Outcome(ends[kind], code))
+
+    def finish(self, outcome: Outcome) -> None:
+        """End the run; the first reason given counts. Safe from any thread."""
+        if self.outcome is None:
+            self.outcome = outcome
+        self.emulator.request_exit()
+        self.lock.wake()
+
+    def stop(self) -> None:
+        """End the run from outside."""
+        self.finish(Outcome(End.STOPPED))
+
+    # ---- running
+
+    def boot(self, plan: BootPlan, *, clear: bool = False) -> None:
+        """Put a boot plan into memory and the harts at its entry points."""
+        plan.write(self.memory, clear=clear)
+        for start in plan.harts:
+            n = start.hart
+            self.emulator.reset_hart(n)
+            if plan.mode is Mode.SUPERVISOR:
+                self.emulator.enter_supervisor(n)
+            raw = self.harts[n]
+            raw.pc, raw.stop = start.pc, 0 if start.running else 1
+            raw.x[10], raw.x[11], raw.x[12] = start.a0, start.a1, start.a2
+
+    def run(self) -> Outcome:
+        """Run until the guest powers off, resets, or `stop` is called."""
+        with self.lock:
+            while self.outcome is None:
+                reason = self.emulator.run()
+                self.lock.yield_to_others()
+                if self._alarm_ns is not None and time.time_ns() >= self._alarm_ns:
+                    self.rtc.expire()
+                if reason is Exit.IDLE and self.outcome is None:
+                    self.lock.sleep(self._sleep_s())
+                elif reason in (Exit.BREAK, Exit.STEP, Exit.WATCH):
+                    raise MachineError("a breakpoint was hit with no debugger attached")
+        return self.outcome
+
+    def _sleep_s(self) -> float:
+        """Return how long nothing can happen by itself, in seconds."""
+        deadline = min(min(h.mtimecmp, h.stimecmp) for h in self.harts)
+        longest = LONGEST_SLEEP_S
+        if self._alarm_ns is not None:
+            longest = min(longest, max(self._alarm_ns - time.time_ns(), 0) / 1e9)
+        ticks = deadline - self.time()
+        return min(max(ticks, 0) * NS_PER_TICK / 1e9, longest)
+
+
