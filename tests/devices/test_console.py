@@ -116,9 +116,10 @@ def test_input_waits_for_the_port_and_for_buffers(flavour):
     feeder = InputFeeder(console.port("stdin"))
     feeder.send(b"hello ")
     feeder.send(b"world")
-    feeder.close()
     guest.driver.add(4, [], [4])
     guest.driver.transport.kick(4)
+    assert console.port("stdin").feed(b"?") == 0
+    feeder.close()
     assert not guest.driver.poll(4)  # the guest has not opened it
     guest.open(1)
     got = b"".join(b.answer for b in guest.driver.poll(4))

@@ -62,8 +62,8 @@ def test_the_window_in_configuration_space_reaches_the_bar():
         board.cw(slot, cap + 4, 1, bar)
         board.cw(slot, cap + 8, 4, offset)
         board.cw(slot, cap + 12, 4, length)
-        board.cw(slot, cap + 16, 1, 0)
-        assert t.status() == 3
+        board.cw(slot, cap + 16, 1, 0x5A)
+        assert t.status() == 3 and board.cr(slot, cap + 16, 1) == 0x5A
 
 
 def test_intx_can_be_switched_off_and_is_shared():

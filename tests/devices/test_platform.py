@@ -168,6 +168,17 @@ def test_plic_threshold_enable_and_priority_gate():
     assert rig.eip == {2: False} and rig.claim(3) == 0
 
 
+def test_plic_enabling_a_pending_source_interrupts_at_once():
+    rig = PlicRig()
+    rig.w(4 * 33, 1)
+    rig.plic.line(33).set(True)
+    assert not rig.eip
+    rig.w(ENABLE_OFFSET + 0x80 * 3 + 4, 2)
+    assert rig.eip == {3: True}
+    rig.plic.reset()
+    assert rig.eip == {3: False} and rig.r(PENDING_OFFSET + 4) == 2
+
+
 def test_plic_completion_by_a_context_without_the_source_is_ignored():
     rig = PlicRig()
     rig.enable(0, 4)

@@ -41,7 +41,8 @@ class GuestVolume:
 class DiskRoot:
     """The root file system on a disk.
 
-    `writes` is `disk` (kept), `memory` (an overlay that the guest forgets) or `none`.
+    `writes` is `disk` (kept: synced before the end), `forgotten` (to a disk that nobody keeps),
+    `memory` (an overlay that the guest forgets) or `none`.
     """
 
     device: str = "/dev/vda"
@@ -51,7 +52,7 @@ class DiskRoot:
 
 @dataclass(frozen=True, kw_only=True)
 class GuestRequest:
-    """Everything the agent is told. `argv` must not be empty; `modules` are initramfs paths."""
+    """Everything the agent is told. `argv` must not be empty; `modules` are kernel module names."""
 
     argv: Sequence[str | bytes]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +65,14 @@ class GuestRequest:
     modules: Sequence[str] = ()
     root: DiskRoot | None = None
     volumes: Sequence[GuestVolume] = ()
+
+    def needed_modules(self, *, mmio: bool) -> tuple[str, ...]:
+        """Return the kernel modules the request needs; `mmio` when virtio is on MMIO."""
+        names = ["virtio_mmio"] if mmio else []
+        if self.root is not None:
+            names += ["virtio_blk", self.root.filesystem]
+            names += ["overlay"] if self.root.writes == "memory" else []
+        return (*names, *(["9pnet_virtio", "9p"] if self.volumes else []))
 
     def segment(self) -> bytes:
         """Return the cpio (newc) archive to append to the initramfs, 4-byte aligned at its start.
@@ -141,7 +150,7 @@ class GuestRequest:
             layers = "lowerdir=/root.lower,upperdir=/root.upper,workdir=/root.work"
             root = f"{disk} /root.lower {kind} ro\noverlay /root.disk overlay {layers}\n"
         else:
-            mode = "rw,noatime" if self.root.writes == "disk" else "ro"
+            mode = "ro" if self.root.writes == "none" else "rw,noatime"
             root = f"{disk} /root.disk {kind} {mode}\n"
         base = "proc {0}/proc proc\nsysfs {0}/sys sysfs\ndev {0}/dev devtmpfs\nrun {0}/run tmpfs mode=755\n"
         return root + (base + pseudo).format("/root.disk")

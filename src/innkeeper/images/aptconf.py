@@ -53,7 +53,11 @@ def read(root: Path = Path("/")) -> AptConfig:
     if program:
         try:
             done = subprocess.run(
-                [program, "dump"], capture_output=True, text=True, timeout=_DUMP_TIMEOUT_S
+                [program, "dump"],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=_DUMP_TIMEOUT_S,
             )
         except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
             pass

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from innkeeper.base.errors import ImageError
 
-
 Stanza = dict[str, str]
 """One paragraph; the keys are lower-case, since field names are not case-sensitive."""
 

@@ -13,7 +13,7 @@ import msgspec
 from innkeeper.base.errors import UsageError
 from innkeeper.images import cpio, deb, ext4, initramfs, kernel, secondstage, tarwrite
 from innkeeper.images.archive import Archive
-from innkeeper.images.dpkgdb import Database
+from innkeeper.images.dpkgdb import Database, is_conffile_cleanup
 from innkeeper.images.fetch import Fetcher
 from innkeeper.images.mirror import redact
 from innkeeper.images.packages import Package, PackageIndex
@@ -244,7 +244,8 @@ class _Build:
                 with deb.open_data(path) as reader:
                     paths = tree.unpack(reader)
                 stem = database.add(control, paths, name=package.name)
-                order.append(f"{package.name} {package.arch} {stem}\n")
+                if not is_conffile_cleanup(control.get("preinst", (0, b""))[1]):
+                    order.append(f"{package.name} {package.arch} {stem}\n")
                 self.progress.advance(token, package.size)
         finally:
             self.progress.finish(token)

@@ -35,7 +35,7 @@ def _key(text: str) -> list[tuple[list[int], int]]:
 class Version:
     """A version `[epoch:]upstream[-revision]` that compares as dpkg compares."""
 
-    __slots__ = ("text", "_sort")
+    __slots__ = ("_sort", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -116,10 +116,14 @@ def _materialise(tree: Tree, folder: Path) -> Iterator[str]:
             with os.fdopen(fd, "wb") as out:
                 for chunk in tree.spool.chunks(node.content):
                     out.write(chunk)
-            os.utime(host, (node.mtime, node.mtime))
         else:
             yield from _special(quoted, path, node)
         yield from _owner(quoted, node)
+    for path, node in reversed(list(tree.walk())):
+        # Last, and children first: making a file changes its folder's time.
+        if node.kind in (Kind.FILE, Kind.DIR, Kind.SYMLINK):
+            host = base + b"/" + path.encode("utf-8", "surrogateescape")
+            os.utime(host, (node.mtime, node.mtime), follow_symlinks=False)
 
 
 def _special(quoted: str, path: str, node: Node) -> Iterator[str]:
@@ -176,6 +180,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,
+            check=False,
             capture_output=True,
             text=True,
             errors="replace",

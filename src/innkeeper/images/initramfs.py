@@ -11,10 +11,9 @@ from innkeeper.images.tree import Tree
 
 WANTED_MODULES = (
     "virtio_mmio", "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "virtio_net",
-    "virtio_scsi", "sd_mod", "virtio_balloon", "vmw_vsock_virtio_transport", "ext4", "overlay",
-    "9p", "9pnet_virtio", "fuse", "virtiofs", "squashfs", "isofs", "vfat", "nls_ascii",
-    "nls_cp437", "loop", "tun", "bridge", "veth", "af_packet", "autofs4", "goldfish_rtc",
-    "rtc_goldfish", "binfmt_misc",
+    "virtio_balloon", "vmw_vsock_virtio_transport", "ext4", "overlay", "9p", "9pnet_virtio",
+    "fuse", "virtiofs", "squashfs", "isofs", "vfat", "nls_ascii", "nls_cp437", "loop", "tun",
+    "af_packet", "rtc_goldfish",
 )  # fmt: skip
 """What an initramfs offers; what a kernel has built in, or has not, is left out."""
 

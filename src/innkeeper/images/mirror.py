@@ -87,10 +87,10 @@ def parse_one_line(text: str, *, origin: str) -> list[Mirror]:
         match = _ONE_LINE.fullmatch(line.partition("#")[0].strip())
         if match is None:
             continue
-        options = dict(
-            (key.rstrip("+-").lower(), value)
+        options = {
+            key.rstrip("+-").lower(): value
             for key, _, value in (item.partition("=") for item in (match["options"] or "").split())
-        )
+        }
         suite, *components = match["rest"].split()
         mirrors.append(
             Mirror(

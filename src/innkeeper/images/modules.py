@@ -132,7 +132,9 @@ class _Search:
         if self._aliases is None:
             self._aliases = {}
             for name in sorted(self.paths, key=lambda n: (not n.endswith("generic"), n)):
-                if _LIBRARY_FOLDERS.isdisjoint(self.paths[name].split("/")):
+                if _LIBRARY_FOLDERS.isdisjoint(
+                    self.paths[name].partition("/kernel/")[2].split("/")
+                ):
                     continue
                 elf = decompress(self.paths[name], self.read(self.paths[name]))
                 for answer in parse_modinfo(elf, name=name).aliases:

@@ -27,7 +27,7 @@ def prune(store: Store, *, downloads: bool = True, cache: Path | None = None) ->
     """
     tally = _Tally()
     with locked(store.root / "locks/prune.lock"), storage_errors("prune", store.root):
-        images = store.list()
+        images = store.images()
         kept = {blob.sha256 for image in images for blob in image.blobs()}
         kernels = {image.kernel.sha256 for image in images}
         for path in store.manifest_paths("kernels"):

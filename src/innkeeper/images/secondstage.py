@@ -17,7 +17,7 @@ import msgspec
 from innkeeper.base.errors import ImageError
 from innkeeper.images.paths import storage_errors
 from innkeeper.images.progress import SILENT, Progress
-from innkeeper.images.store import Manifest, Store
+from innkeeper.images.store import Manifest, Store, image_key
 
 FOLDER = "var/lib/innkeeper"
 SCRIPT_PATH = f"{FOLDER}/second-stage"
@@ -55,28 +55,34 @@ def finish(
     """
     if image.state == "ready" or image.disk is None or image.setup_initrd is None:
         return image
-    token = progress.start(f"configuring {image.name} in a guest")
-    try:
-        with store.in_use(), store.staging() as staging:
-            disk = staging / "disk"
-            copy_sparse(store.blob_path(image.disk), disk)
-            job = SetupJob(
-                kernel=store.blob_path(image.kernel),
-                initrd=store.blob_path(image.setup_initrd),
-                disk=disk,
-            )
-            _judge(image, run_in_guest(job))
-            done = msgspec.structs.replace(
-                image,
-                disk=store.adopt(disk),
-                disk_format="ext4",
-                state="ready",
-                setup_initrd=None,
-            )
-            store.save(done)
-    finally:
-        progress.finish(token)
+    key = image_key(image.name, image.suite, image.arch)
+    with store.in_use(), store.lock(key):
+        found = store.find(image.name, suite=image.suite, arch=image.arch)
+        if found is not None and found.state == "ready" and found.include == image.include:
+            return found  # another process has done it while we waited
+        token = progress.start(f"configuring {image.name} in a guest")
+        try:
+            done = _configure(image, run_in_guest, store)
+        finally:
+            progress.finish(token)
+        store.save(done)
     return done
+
+
+def _configure(image: Manifest, run_in_guest: RunInGuest, store: Store) -> Manifest:
+    assert image.disk is not None and image.setup_initrd is not None
+    with store.staging() as staging:
+        disk = staging / "disk"
+        copy_sparse(store.blob_path(image.disk), disk)
+        job = SetupJob(
+            kernel=store.blob_path(image.kernel),
+            initrd=store.blob_path(image.setup_initrd),
+            disk=disk,
+        )
+        _judge(image, run_in_guest(job))
+        return msgspec.structs.replace(
+            image, disk=store.adopt(disk), disk_format="ext4", state="ready", setup_initrd=None
+        )
 
 
 def copy_sparse(source: Path, target: Path) -> None:

@@ -11,7 +11,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from innkeeper.base.errors import IntegrityError
@@ -48,19 +49,17 @@ def verify_inline(message: bytes, *, signed_by: Sequence[str] = (), root: Path =
     program = shutil.which("gpgv")
     if program is None:
         raise _no_checker()
-    with storage_errors("check a signature", Path(tempfile.gettempdir())):
-        with tempfile.TemporaryDirectory(prefix="inn-") as name:
-            folder = Path(name)
-            keys, fingerprints = _keyring(signed_by, folder, root)
-            (folder / "InRelease").write_bytes(message)
-            output = folder / "text"
-            _gpgv(
-                program,
-                keys,
-                fingerprints,
-                ["--output", str(output), str(folder / "InRelease")],
-            )
-            return _text(output.read_bytes())
+    with _scratch() as folder:
+        keys, fingerprints = _keyring(signed_by, folder, root)
+        (folder / "InRelease").write_bytes(message)
+        output = folder / "text"
+        _gpgv(
+            program,
+            keys,
+            fingerprints,
+            ["--output", str(output), str(folder / "InRelease")],
+        )
+        return _text(output.read_bytes())
 
 
 def verify_detached(
@@ -70,23 +69,31 @@ def verify_detached(
     gpgv, sqv = shutil.which("gpgv"), shutil.which("sqv")
     if gpgv is None and sqv is None:
         raise _no_checker()
-    with storage_errors("check a signature", Path(tempfile.gettempdir())):
-        with tempfile.TemporaryDirectory(prefix="inn-") as name:
-            folder = Path(name)
-            keys, fingerprints = _keyring(signed_by, folder, root)
-            text, sign = folder / "Release", folder / "Release.gpg"
-            text.write_bytes(message)
-            sign.write_bytes(signature)
-            if gpgv is not None:
-                _gpgv(gpgv, keys, fingerprints, [str(sign), str(text)])
-            elif sqv is not None:
-                _sqv(sqv, keys, fingerprints, [str(sign), str(text)])
-            return _text(message)
+    with _scratch() as folder:
+        keys, fingerprints = _keyring(signed_by, folder, root)
+        text, sign = folder / "Release", folder / "Release.gpg"
+        text.write_bytes(message)
+        sign.write_bytes(signature)
+        if gpgv is not None:
+            _gpgv(gpgv, keys, fingerprints, [str(sign), str(text)])
+        elif sqv is not None:
+            _sqv(sqv, keys, fingerprints, [str(sign), str(text)])
+        return _text(message)
 
 
 def can_check_inline() -> bool:
     """Tell whether this host can check an `InRelease` (gpgv); `sqv` alone needs `Release.gpg`."""
     return shutil.which("gpgv") is not None
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    where = Path(tempfile.gettempdir())
+    with (
+        storage_errors("check a signature", where),
+        tempfile.TemporaryDirectory(prefix="inn-", dir=where) as name,
+    ):
+        yield Path(name)
 
 
 def dearmour(data: bytes) -> bytes:
@@ -160,6 +167,10 @@ def _gpgv(program: str, keys: Path, allowed: frozenset[str], arguments: list[str
 
 
 def _sqv(program: str, keys: Path, allowed: frozenset[str], arguments: list[str]) -> None:
+    sign, text = arguments
+    # The positional form is deprecated, and the option is not known to older versions.
+    if "--signature-file" in _run([program, "--help"], ()).stdout:
+        arguments = ["--signature-file", sign, text]
     done = _run([program, "--keyring", str(keys), *arguments], ())
     signers = {line.strip().upper() for line in done.stdout.splitlines()}
     if done.returncode != 0 or not signers or (allowed and not _allowed(signers, allowed)):
@@ -174,6 +185,7 @@ def _run(command: list[str], fds: tuple[int, ...]) -> subprocess.CompletedProces
     try:
         return subprocess.run(
             command,
+            check=False,
             capture_output=True,
             text=True,
             errors="replace",

@@ -187,7 +187,7 @@ class Store:
             )
         return manifest
 
-    def list(self) -> list[Manifest]:
+    def images(self) -> list[Manifest]:
         """Return every image, by name; a damaged manifest raises `ImageError`."""
         return [
             m for m in (self.read_manifest(p, Manifest) for p in self.manifest_paths("images")) if m

@@ -23,11 +23,13 @@ _TYPES = {
 
 def write(tree: Tree, target: Path) -> None:
     """Write `tree` to the file `target`; `StorageError` when the disk is full."""
-    with storage_errors("write a root file system", target):
-        with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-            for info, node in _entries(tree):
-                content = cast("IO[bytes]", _Content(tree, node)) if info.isreg() else None
-                tar.addfile(info, content)
+    with (
+        storage_errors("write a root file system", target),
+        tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for info, node in _entries(tree):
+            content = cast("IO[bytes]", _Content(tree, node)) if info.isreg() else None
+            tar.addfile(info, content)
 
 
 def _entries(tree: Tree) -> Iterator[tuple[tarfile.TarInfo, Node]]:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from innkeeper.base.errors import ImageError
 from innkeeper.images.paths import make_dir, storage_errors
@@ -54,7 +54,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._where = make_dir(folder)
         with storage_errors("make a temporary file", folder):
-            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._end = 0
 
     def add(self, data: Readable) -> Extent:
@@ -87,7 +87,7 @@ class Spool:
         """Give the space back."""
         self._file.close()
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

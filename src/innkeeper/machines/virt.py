@@ -47,13 +47,14 @@ class VirtConfig:
     """A `virt` machine: harts, RAM, and the devices beyond the board's own.
 
     `devices` make a virtio device each, given guest memory; the first eight sit on virtio-mmio,
-    the rest on PCIe. `rng_seed` goes to the guest through the device tree.
+    the rest on PCIe, or all of them with `pcie`. `rng_seed` goes to the guest through the device tree.
     """
 
     hart_count: int = 1
     ram_bytes: int = 512 << 20
     devices: Sequence[Callable[[GuestMemory], VirtioDevice]] = field(default_factory=tuple)
     rng_seed: bytes = b""
+    pcie: bool = False
 
     def board(self) -> VirtBoard:
         """Return the board for the boot plan and the device tree."""
@@ -128,7 +129,7 @@ class VirtMachine:
         self.bus.map(at.PCIE_PIO.base, at.PCIE_PIO.size, pio, "pcie pio")
         makers = list(self.config.devices)
         for slot in range(at.VIRTIO_SLOTS):
-            device = makers.pop(0)(self.memory) if makers else None
+            device = None if self.config.pcie or not makers else makers.pop(0)(self.memory)
             line: IrqLine = self.plic.line(at.virtio_irq(slot))
             region = at.virtio_slot(slot)
             self.bus.map(region.base, region.size, VirtioMmio(device, line), f"virtio {slot}")

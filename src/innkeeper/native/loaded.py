@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 from typing import Any
 
 from innkeeper.base.errors import MachineError
@@ -28,6 +29,16 @@ class LoadedCode:
                 why=f"mprotect: errno {ctypes.get_errno()}",
                 fix="the host forbids it (SELinux execmem, PaX, a hardened container): allow it",
             )
+        if "perf" in os.environ.get("INN_DEBUG", "").split(","):
+            self._write_perf_map(len(image.data))
+
+    def _write_perf_map(self, end: int) -> None:
+        """Name the code for `perf report` (Linux tools/perf/Documentation/jit-interface.txt)."""
+        starts = sorted((offset, name) for name, offset in self.symbols.items())
+        with open(f"/tmp/perf-{os.getpid()}.map", "a") as f:
+            for n, (offset, name) in enumerate(starts):
+                after = starts[n + 1][0] if n + 1 < len(starts) else end
+                f.write(f"{self.base + offset:x} {after - offset:x} {name}\n")
 
     def address(self, symbol: str) -> int:
         """Return the address of a symbol."""

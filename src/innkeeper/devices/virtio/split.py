@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from innkeeper.devices.virtio.chain import MAX_CHAIN_SEGMENTS, Chain, VirtqueueError
+from innkeeper.devices.virtio.chain import Chain, VirtqueueError
 from innkeeper.devices.virtio.ring import (
     DESC_BYTES,
     DESC_INDIRECT,
@@ -84,7 +84,7 @@ class SplitRing:
                 if not flags & DESC_NEXT:
                     return chain
             seen += 1
-            if following >= count or seen > count or seen > MAX_CHAIN_SEGMENTS:
+            if following >= count or seen > count:
                 raise VirtqueueError("a descriptor chain that leaves its table or never ends")
             gpa, length, flags, following = DESC_SPLIT.unpack_from(table, following * DESC_BYTES)
 

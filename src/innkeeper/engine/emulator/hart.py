@@ -6,8 +6,8 @@ from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.native.types import Array, Ptr, Struct, u8, u32, u64
 
-DATA_ENTRIES = 256
-CODE_ENTRIES = 128
+DATA_ENTRIES = 1024
+CODE_ENTRIES = 256
 BANKS = 5
 BANK_USER, BANK_SUPERVISOR, BANK_SUM, BANK_MACHINE, BANK_MPRV = 0, 1, 2, 3, 4
 INVALID = 0xFFFFFFFFFFFFFFFF
@@ -42,8 +42,8 @@ class CodeEntry(Struct):
 class Bank(Struct):
     """A TLB for one way of looking at memory: U, S, S with SUM, M, M with MPRV."""
 
-    data: Array[DataEntry, 256]
-    code: Array[CodeEntry, 128]
+    data: Array[DataEntry, 1024]
+    code: Array[CodeEntry, 256]
 
 
 class Code(Struct):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from innkeeper.isa.riscv.asm_expr import Expression, ExpressionError
 from innkeeper.isa.riscv.asm_items import MAX_IMAGE_BYTES, Layout, Section
-from innkeeper.isa.riscv.asm_source import Statement, unquote
+from innkeeper.isa.riscv.asm_source import SYMBOL, Statement, unquote
 
 if TYPE_CHECKING:
     from innkeeper.isa.riscv.asm import Assembler
@@ -23,10 +23,11 @@ _DATA_SIZES = {
     ".4byte": 4, ".dword": 8, ".quad": 8, ".8byte": 8,
 }  # fmt: skip
 
-_IGNORED = frozenset(
+_NOTES = (
     ".file .loc .ident .type .size .attribute .weak .local .hidden .cfi_startproc .cfi_endproc "
-    ".cfi_def_cfa_offset .cfi_offset .cfi_restore .cfi_sections".split()
+    ".cfi_def_cfa_offset .cfi_offset .cfi_restore .cfi_sections"
 )
+_IGNORED = frozenset(_NOTES.split())
 """Notes for a linker or a debugger, without effect on the program."""
 
 _KNOWN_FLAGS = {
@@ -197,6 +198,8 @@ def _previous(asm: Assembler, name: str, given: tuple[str, ...]) -> None:
 
 def _set(asm: Assembler, name: str, given: tuple[str, ...]) -> None:
     symbol, value = given[0], asm.expression(given[1])
+    if SYMBOL.fullmatch(symbol) is None:
+        raise asm.error(f"'{symbol}' cannot name a symbol")
     if symbol in asm.labels or (name == ".equiv" and symbol in asm.assigned):
         raise asm.error(f"'{symbol}' is defined twice")
     asm.assigned.add(symbol)

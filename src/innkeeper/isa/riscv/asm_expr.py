@@ -16,8 +16,11 @@ from innkeeper.isa.riscv.asm_source import escaped
 MAX_DEPTH = 100
 """Deepest nesting of parentheses and prefix operators."""
 
-MAX_SHIFT = 128
-"""Widest shift: an expression cannot be made to fill memory."""
+MAX_OPERATORS = 256
+"""Most operators in one expression."""
+
+MAX_BITS = 128
+"""Widest value, and widest shift: an expression cannot be made to fill memory."""
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -29,7 +32,7 @@ _TOKEN = re.compile(
     | (?P<name>[A-Za-z_.$][\w.$]*)
     | (?P<operator><<|>>|<=|>=|==|!=|<>|&&|\|\||[-+*/%&|^~!<>()])
     )""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 
 MODIFIERS = ("%hi", "%lo", "%pcrel_hi", "%pcrel_lo")
@@ -92,7 +95,7 @@ def parse(text: str, local: Callable[[str], str]) -> Expression:
 class _Parser:
     def __init__(self, text: str, local: Callable[[str], str]) -> None:
         self.text, self.local = text, local
-        self.position, self.depth = 0, 0
+        self.position, self.depth, self.operators = 0, 0, 0
         self.names: set[str] = set()
         self.kind: str | None = None
         self.value = ""
@@ -112,6 +115,9 @@ class _Parser:
         left = self.unary()
         while self.kind == "operator" and _PRECEDENCE.get(self.value, 0) > lowest:
             operator = self.value
+            self.operators += 1
+            if self.operators > MAX_OPERATORS:
+                raise ExpressionError(f"more than {MAX_OPERATORS} operators")
             self.advance()
             left = _binary(operator, left, self.binary(_PRECEDENCE[operator]))
         return left
@@ -181,12 +187,12 @@ class _Parser:
 
 
 def _number(text: str) -> int:
-    if text[0] == "0" and len(text) > 1 and text.isdigit():
-        try:
-            return int(text, 8)
-        except ValueError:
-            raise ExpressionError(f"'{text}' starts with 0 but is not octal") from None
-    return int(text, 0)
+    octal = text[0] == "0" and text.isdigit()
+    try:
+        return int(text, 8 if octal else 0)
+    except ValueError:
+        why = "starts with 0 but is not octal" if octal else "is not a number that can be read"
+        raise ExpressionError(f"'{text[:40]}' {why}") from None
 
 
 _UNARY: dict[str, Callable[[int], int]] = {
@@ -199,7 +205,14 @@ _UNARY: dict[str, Callable[[int], int]] = {
 
 def _binary(operator: str, left: Evaluate, right: Evaluate) -> Evaluate:
     apply = _BINARY[operator]
-    return lambda scope: apply(left(scope), right(scope))
+
+    def evaluate(scope: Scope) -> int:
+        value = apply(left(scope), right(scope))
+        if value.bit_length() > MAX_BITS:
+            raise ExpressionError(f"a value of more than {MAX_BITS} bits")
+        return value
+
+    return evaluate
 
 
 def _divide(a: int, b: int) -> int:
@@ -210,7 +223,7 @@ def _divide(a: int, b: int) -> int:
 
 
 def _shift(a: int, count: int) -> int:
-    if abs(count) > MAX_SHIFT:
+    if abs(count) > MAX_BITS:
         raise ExpressionError(f"a shift by {count}")
     return a << count if count >= 0 else a >> -count
 

@@ -16,7 +16,7 @@ from innkeeper.isa.riscv.asm_source import AssemblyError
 from innkeeper.isa.riscv.codec import encode
 from innkeeper.isa.riscv.names import X_NUMBERS
 
-MAX_IMAGE_BYTES = 256 << 20
+MAX_IMAGE_BYTES = 64 << 20
 """Most bytes that one section may take."""
 
 MAX_PASSES = 64

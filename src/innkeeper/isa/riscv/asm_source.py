@@ -18,7 +18,11 @@ _COMMENT_OR_STRING = re.compile(
       | (?P<open>/\*|")""",
     re.VERBOSE | re.DOTALL,
 )
-_LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*|\d+)\s*:(?!:)")
+_LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*|\d+)\s*:(?!:)", re.ASCII)
+_ASSIGNMENT = re.compile(r"([A-Za-z_.$][\w.$]*)\s*=(?!=)\s*(.*)", re.ASCII | re.DOTALL)
+SYMBOL = re.compile(r"[A-Za-z_.$][\w.$]*", re.ASCII)
+"""The name of a symbol."""
+
 _QUOTED = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'?""")
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPES = {
@@ -86,7 +90,7 @@ def _statement(text: str, line: int) -> Statement:
         labels.append(label[1])
         rest = rest[label.end() :]
     rest = rest.strip()
-    assignment = re.match(r"([A-Za-z_.$][\w.$]*)\s*=(?!=)\s*(.*)", rest, re.DOTALL)
+    assignment = _ASSIGNMENT.match(rest)
     if assignment:
         return Statement(line, tuple(labels), ".set", assignment.groups(), rest)
     name, _, operands = rest.partition(" ") if " " in rest else rest.partition("\t")

@@ -1,0 +1,235 @@
+"""`inn run`: one command in a guest made from an image."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from innkeeper.base.errors import UsageError
+from innkeeper.devices.virtio.console import Console
+from innkeeper.devices.virtio.console_port import PortConfig
+from innkeeper.devices.virtio.device import VirtioDevice
+from innkeeper.firmware.boot import BootPlan, plan_boot
+from innkeeper.guests.config import DEFAULT_PATH, RunConfig
+from innkeeper.guests.io import GuestIO
+from innkeeper.guests.loop import ConsolePorts, SessionLoop
+from innkeeper.guests.machine_thread import ConsoleLog, MachineThread
+from innkeeper.guests.request import (
+
+    VOLUME_TAG,
+    DiskRoot,
+    GuestRequest,
+    GuestVolume,
+    join_initramfs,
+)
+from innkeeper.guests.session import RunSession
+from innkeeper.images import debian, kernel, secondstage
+from innkeeper.images.progress import SILENT, Progress
+from innkeeper.images.store import Manifest, Store
+from innkeeper.machines.outcome import Outcome
+from innkeeper.machines.virt import VirtConfig, VirtMachine
+from innkeeper.memory.ram import GuestMemory
+
+CMDLINE = "console=ttyS0 quiet panic=-1"
+SEED_BYTES = 64
+DISK_MODULES = ("virtio_blk", "ext4")
+VOLUME_MODULES = ("9pnet_virtio", "9p")
+MakeDevice = Callable[[GuestMemory], VirtioDevice]
+
+
+@dataclass
+class Prepared:
+    """Everything a run needs, worked out before the machine starts."""
+
+    image: Manifest
+    machine: VirtConfig
+    plan: BootPlan
+    cmdline: str
+    holds: ExitStack = field(default_factory=ExitStack)
+
+
+def obtain(
+    name: str, *, suite: str | None, arch: str, mirror: str | None, store: Store,
+    progress: Progress = SILENT,
+) -> Manifest:  # fmt: skip
+    """Return an image that is ready to run, building it the first time."""
+    suite = suite or debian.DEFAULT_SUITE
+    image = store.find(name, suite=suite, arch=arch)
+    if image is None:
+        image = debian.build(
+            name, suite=suite, arch=arch, mirror=mirror, store=store, progress=progress
+        )
+    if image.state != "ready":
+        from innkeeper.guests.setup import run_setup
+
+        with store.lock(f"finish-{image.name}-{image.suite}-{image.arch}"):
+            image = store.find(name, suite=suite, arch=arch) or image
+            image = secondstage.finish(image, run_setup, store=store, progress=progress)
+    return image
+
+
+def prepare(config: RunConfig, *, store: Store, progress: Progress = SILENT) -> Prepared:
+    """Work out the machine, the request and the boot plan of a run."""
+    if config.arch != "riscv64":
+        raise UsageError(f"no engine for {config.arch} guests yet", fix="use --arch riscv64")
+    if config.engine != "emulate":
+        raise UsageError(f"there is no engine {config.engine!r} yet", fix="use --engine emulate")
+    image = obtain(
+        config.image, suite=config.suite, arch=config.arch, mirror=config.mirror, store=store,
+        progress=progress,
+    )  # fmt: skip
+    holds = ExitStack()
+    holds.enter_context(store.in_use())
+    devices, ports = _devices(config, image, store)
+    seed = os.urandom(SEED_BYTES)
+    machine = VirtConfig(
+        hart_count=config.cpus, ram_bytes=config.memory_bytes, devices=devices, rng_seed=seed,
+        pcie=True,
+    )  # fmt: skip
+    initrd = _initrd(config, image, store, holds)
+    cmdline = " ".join(part for part in (CMDLINE, config.append) if part)
+    plan = plan_boot(
+        machine.board(),
+        kernel=config.kernel or store.blob_path(image.kernel),
+        initrd=initrd,
+        cmdline=cmdline,
+    )
+    assert ports
+    return Prepared(image, machine, plan, cmdline, holds)
+
+
+def port_configs(config: RunConfig) -> list[PortConfig]:
+    """Return the virtio console's ports for a run (docs/guest-protocol.md)."""
+    if config.tty:
+        return [
+            PortConfig(name="inn.tty", is_console=True),
+            PortConfig(name="inn.control"),
+        ]
+    names = ["inn.control", "inn.stdout", "inn.stderr"]
+    if config.stdin:
+        names.append("inn.stdin")
+    return [PortConfig(name=name) for name in names]
+
+
+def _devices(
+    config: RunConfig, image: Manifest, store: Store
+) -> tuple[list[MakeDevice], list[PortConfig]]:
+    """Return makers of the run's virtio devices: console, entropy, disk, shares."""
+    from innkeeper.devices.virtio.entropy import Entropy
+
+    ports = port_configs(config)
+    size = config.terminal
+    makers: list[MakeDevice] = [
+        lambda memory: Console(
+            memory, ports, columns=size.columns, rows=size.rows, rows_first=True
+        ),
+        Entropy,
+    ]
+    if image.disk is not None:
+        makers.append(_disk(store.blob_path(image.disk)))
+    for n, volume in enumerate(config.volumes):
+        makers.append(_share(volume.source, VOLUME_TAG.format(index=n), volume.read_only))
+    return makers, ports
+
+
+def _disk(path: Path) -> MakeDevice:
+    """Make a block device whose writes are forgotten: the stored image stays as it is."""
+
+    def make(memory: GuestMemory) -> VirtioDevice:
+        from innkeeper.backends.block_file import FileDisk
+        from innkeeper.backends.block_overlay import OverlayDisk
+        from innkeeper.devices.virtio.block import Block
+
+        return Block(memory, OverlayDisk(FileDisk(path, read_only=True)))
+
+    return make
+
+
+def _share(source: Path, tag: str, read_only: bool) -> MakeDevice:
+    def make(memory: GuestMemory) -> VirtioDevice:
+        from innkeeper.backends.share import NinePServer
+        from innkeeper.devices.virtio.p9 import NineP
+
+        return NineP(memory, NinePServer(source, read_only=read_only), tag=tag)
+
+    return make
+
+
+def _initrd(config: RunConfig, image: Manifest, store: Store, holds: ExitStack) -> Path:
+    """Append the request to the image's initramfs, in memory; return a path to it."""
+    wanted: list[str] = []
+    root = None
+    if image.disk is not None:
+        wanted += DISK_MODULES
+        root = DiskRoot(writes="forgotten")
+    if config.volumes:
+        wanted += VOLUME_MODULES
+    request = GuestRequest(
+        argv=config.argv or ("/bin/sh",),
+        env={"PATH": DEFAULT_PATH, **config.env},
+        workdir=config.workdir,
+        user=config.user,
+        hostname=config.hostname or config.name or image.name,
+        stdin=config.stdin,
+        tty=config.tty,
+        terminal=config.terminal,
+        modules=kernel.load_order(store, image, wanted) if wanted else (),
+        root=root,
+        volumes=tuple(
+            GuestVolume(tag=VOLUME_TAG.format(index=n), target=v.target, read_only=v.read_only)
+            for n, v in enumerate(config.volumes)
+        ),
+    )
+    data = join_initramfs(store.blob_path(image.initrd).read_bytes(), request.segment())
+    handle = os.memfd_create("initrd", os.MFD_CLOEXEC)
+    holds.callback(os.close, handle)
+    with os.fdopen(os.dup(handle), "wb") as f:
+        f.write(data)
+    return Path(f"/proc/self/fd/{handle}")
+
+
+def run(config: RunConfig, io: GuestIO, *, progress: Progress = SILENT) -> int:
+    """Run a command in a fresh guest and return its exit status.
+
+    Raises `GuestTimeout`, or `MachineError` when the guest ends without one.
+    """
+    prepared = prepare(config, store=Store(), progress=progress)
+    with prepared.holds:
+        machine = VirtMachine(prepared.machine)
+        console = next(d for d in machine.virtio if isinstance(d, Console))
+        log = ConsoleLog(_echo if "console" in os.environ.get("INN_DEBUG", "") else None)
+        machine.uart.sink = log
+        machine.boot(prepared.plan)
+        session = RunSession(tty=config.tty)
+        loop = SessionLoop(session, ports=_ports(config, console), io=io, lock=machine.lock)
+
+        def ended(outcome: Outcome | None, error: BaseException | None) -> None:
+            why = f"the emulator failed: {error!r}" if error is not None else ""
+            loop.machine_ended(why=why, console=log.text)
+
+        thread = MachineThread(machine, ended)
+        thread.start()
+        try:
+            return loop.run(timeout_s=config.timeout_s)
+        finally:
+            thread.stop()
+
+
+def _ports(config: RunConfig, console: Console) -> ConsolePorts:
+    if config.tty:
+        return ConsolePorts(control=console.port("inn.control"), tty=console.port("inn.tty"))
+    return ConsolePorts(
+        control=console.port("inn.control"),
+        stdin=console.port("inn.stdin") if config.stdin else None,
+        stdout=console.port("inn.stdout"),
+        stderr=console.port("inn.stderr"),
+    )
+
+
+def _echo(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.flush()
