@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import shutil
 import socket
@@ -19,9 +18,8 @@ from innkeeper.guests.io import EventQueue, GuestIO
 from innkeeper.guests.loop import ConsolePorts, SessionLoop
 from innkeeper.guests.request import GuestRequest, join_initramfs
 from innkeeper.guests.session import RunSession
+from innkeeper.images.store import Store
 
-ARTIFACTS = Path(os.environ.get("INN_TEST_ARTIFACTS", "/work/artifacts"))
-KERNEL, INITRD = ARTIFACTS / "vmlinuz", ARTIFACTS / "initrd.cpio"
 QEMU = "qemu-system-riscv64"
 _QUIET_S = 0.3
 _TIMEOUT_S = 120
@@ -31,9 +29,26 @@ def require() -> None:
     """Skip, saying why, when this machine lacks the peer or the guest's parts."""
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not installed (apt-get install qemu-system-misc)")
-    for path in (KERNEL, INITRD):
-        if not path.exists():
-            pytest.skip(f"{path} is not there (set INN_TEST_ARTIFACTS)")
+    if find_image() is None:
+        pytest.skip("the busybox image is not there (inn image build busybox)")
+
+
+def find_image() -> tuple[Path, Path] | None:
+    """Return the kernel and the initramfs of the host's busybox image."""
+    store = Store()
+    image = store.find("busybox", suite="trixie", arch="riscv64")
+    if image is None or not (store.has(image.kernel) and store.has(image.initrd)):
+        return None
+    return store.blob_path(image.kernel), store.blob_path(image.initrd)
+
+
+def busybox() -> bytes:
+    """Return busybox out of the image's initramfs."""
+    image = find_image()
+    assert image is not None
+    with image[1].open("rb") as archive:
+        command = ["cpio", "-i", "--quiet", "--to-stdout", "usr/bin/busybox"]
+        return subprocess.run(command, stdin=archive, capture_output=True, check=True).stdout
 
 
 class SocketPort(CharPort):
@@ -108,7 +123,6 @@ def run_guest(
     stdin: int | None = None,
     events: EventQueue | None = None,
     qemu: tuple[str, ...] = (),
-    extra: bytes = b"",
     outputs: tuple[int, int] | None = None,
     timeout_s: float = _TIMEOUT_S,
     smp: int = 1,
@@ -116,7 +130,7 @@ def run_guest(
     """Boot Debian's kernel with `request` under QEMU and return what the command did."""
     with tempfile.TemporaryDirectory() as name:
         return _Guest(Path(name), request).run(
-            stdin=stdin, events=events, qemu=qemu, extra=extra, outputs=outputs,
+            stdin=stdin, events=events, qemu=qemu, outputs=outputs,
             timeout_s=timeout_s, smp=smp,
         )  # fmt: skip
 
@@ -129,9 +143,9 @@ class _Guest:
         names = ["control", "tty"] if request.tty else ["control", "stdin", "stdout", "stderr"]
         self._names = names
 
-    def _command(self, initrd: Path, qemu: tuple[str, ...], smp: int) -> list[str]:
+    def _command(self, kernel: Path, initrd: Path, qemu: tuple[str, ...], smp: int) -> list[str]:
         command = [QEMU, "-M", "virt", "-m", "512M", "-smp", str(smp), "-display", "none"]
-        command += ["-kernel", str(KERNEL), "-initrd", str(initrd), "-no-reboot", "-nodefaults"]
+        command += ["-kernel", str(kernel), "-initrd", str(initrd), "-no-reboot", "-nodefaults"]
         command += ["-append", "console=ttyS0 quiet panic=-1"]
         command += ["-serial", f"file:{self._folder / 'console'}", "-device", "virtio-serial-pci"]
         for name in self._names:
@@ -143,13 +157,15 @@ class _Guest:
 
     def run(
         self, *, stdin: int | None, events: EventQueue | None, qemu: tuple[str, ...],
-        extra: bytes, outputs: tuple[int, int] | None, timeout_s: float, smp: int,
+        outputs: tuple[int, int] | None, timeout_s: float, smp: int,
     ) -> Run:  # fmt: skip
         initrd = self._folder / "initrd"
-        base = join_initramfs(INITRD.read_bytes(), extra)
-        initrd.write_bytes(join_initramfs(base, self._request.segment()))
+        image = find_image()
+        assert image is not None
+        kernel, base = image
+        initrd.write_bytes(join_initramfs(base.read_bytes(), self._request.segment()))
         log = open(self._folder / "log", "wb")  # noqa: SIM115
-        process = subprocess.Popen(self._command(initrd, qemu, smp), stdout=log, stderr=log)
+        process = subprocess.Popen(self._command(kernel, initrd, qemu, smp), stdout=log, stderr=log)
         ports: dict[str, SocketPort] = {}
         try:
             for name in self._names:

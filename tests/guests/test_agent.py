@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import random
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import qemu_peer
 from innkeeper.base.errors import GuestTimeout, MachineError
 from innkeeper.guests.config import TerminalSize
 from innkeeper.guests.io import EventQueue, ResizeEvent, SignalEvent
-from innkeeper.guests.request import DiskRoot, GuestRequest
+from innkeeper.guests.request import DiskRoot, GuestRequest, GuestVolume
 
 pytestmark = pytest.mark.guest
 PATH = {"PATH": "/bin:/usr/bin"}
@@ -178,4 +181,80 @@ def test_a_guest_that_cannot_start_says_why() -> None:
 
 def test_a_numeric_user_runs_the_command_as_that_user() -> None:
     run = qemu_peer.run_guest(ask("id", user="1000:100"))
-    assert (run.status, run.stdout) == (0, b"uid=1000 gid=100 groups=100\n")
+    assert (run.status, run.stdout) == (0, b"uid=1000 gid=100\n")
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ext4 root made by mke2fs: busybox, `env` and the few folders a root has."""
+    if shutil.which("mke2fs") is None:
+        pytest.skip("mke2fs is not installed (apt-get install e2fsprogs)")
+    folder = tmp_path_factory.mktemp("disk")
+    root = folder / "root"
+    for name in ("usr/bin", "proc", "sys", "dev", "run", "etc", "var", "home/guest"):
+        (root / name).mkdir(parents=True)
+    (root / "home/guest").chmod(0o777)
+    (root / "bin").symlink_to("usr/bin")
+    (root / "var/work").symlink_to("/home/guest")
+    (root / "usr/bin/busybox").write_bytes(qemu_peer.busybox())
+    (root / "usr/bin/busybox").chmod(0o755)
+    for name in ("env", "sh", "cat", "pwd", "unshare", "id"):
+        (root / "usr/bin" / name).symlink_to("busybox")
+    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nguest:x:7:8::/home/guest:\n")
+    image = folder / "image"
+    command = ["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(image), "64M"]
+    subprocess.run(command, check=True, capture_output=True)
+    return image
+
+
+def with_disk(request: GuestRequest, *, mmio: bool = False) -> GuestRequest:
+    return dataclasses.replace(request, modules=request.needed_modules(mmio=mmio))
+
+
+def drive(image: Path) -> tuple[str, ...]:
+    return ("-drive", f"file={image},format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d")
+
+
+def test_a_disk_is_the_root_and_keeps_what_was_written(disk: Path, tmp_path: Path) -> None:
+    image = shutil.copy(disk, tmp_path / "disk")
+    script = "pwd; echo kept >/home/guest/file; unshare -U true; echo $?; cat /proc/mounts"
+    request = with_disk(ask("sh", "-c", script, root=DiskRoot(), workdir="/var/work"))
+    run = qemu_peer.run_guest(request, qemu=drive(image))
+    lines = run.stdout.decode().splitlines()
+    # Through the disk's own absolute link, and free to make a user namespace.
+    assert (run.status, lines[:2]) == (0, ["/home/guest", "0"])
+    assert sum(" / " in line for line in lines) == 1
+    assert next(line for line in lines if " / " in line).startswith("/dev/vda / ext4 rw")
+    listing = ["debugfs", "-R", "cat /home/guest/file", str(image)]
+    assert subprocess.run(listing, capture_output=True, check=True).stdout == b"kept\n"
+    check = subprocess.run(["e2fsck", "-f", "-n", str(image)], capture_output=True)
+    assert check.returncode == 0 and b"recover" not in check.stdout
+
+
+def test_an_overlay_forgets_and_volumes_are_shared(disk: Path, tmp_path: Path) -> None:
+    before = disk.read_bytes()
+    shares = []
+    for index, name in enumerate(("rw", "ro")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "in").write_text(f"host {name}\n")
+        (tmp_path / name).chmod(0o777)
+        shares += ["-virtfs", f"local,path={tmp_path / name},mount_tag=inn.volume{index},"
+                   "security_model=none"]  # fmt: skip
+    script = (
+        "cat '/data/a b/in' /mnt/ro/in; echo guest >'/data/a b/out'; echo no >/mnt/ro/out;"
+        " echo gone >$HOME/file; cat $HOME/file; id; pwd; echo $HOME"
+    )
+    request = ask(
+        "sh", "-c", script, root=DiskRoot(writes="memory"), user="guest",
+        volumes=[
+            GuestVolume(tag="inn.volume0", target="/data/a b"),
+            GuestVolume(tag="inn.volume1", target="/mnt/ro", read_only=True),
+        ],
+    )  # fmt: skip
+    options = (*drive(disk), *shares)
+    run = qemu_peer.run_guest(with_disk(request), qemu=options)
+    assert run.stdout == b"host rw\nhost ro\ngone\nuid=7(guest) gid=8\n/\n/home/guest\n"
+    assert b"Read-only" in run.stderr or b"read-only" in run.stderr
+    assert (tmp_path / "rw/out").read_text() == "guest\n"
+    assert not (tmp_path / "ro/out").exists()
+    assert disk.read_bytes() == before

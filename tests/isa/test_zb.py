@@ -87,7 +87,9 @@ MODELS: dict[str, Callable[[int, int], int]] = {
     "rorw": lambda a, b: word(rotated_left(a, -b, 32)),
     "rori": lambda a, b: rotated_left(a, -b, 64),
     "roriw": lambda a, b: word(rotated_left(a, -b, 32)),
-    "orc.b": lambda a, _: int.from_bytes(bytes(255 * (x != 0) for x in a.to_bytes(8, "big")), "big"),
+    "orc.b": lambda a, _: int.from_bytes(
+        bytes(255 * (x != 0) for x in a.to_bytes(8, "big")), "big"
+    ),
     "rev8": lambda a, _: int.from_bytes(a.to_bytes(8, "little"), "big"),
     "bclr": lambda a, b: with_bit(a, b, lambda _: "0"),
     "bset": lambda a, b: with_bit(a, b, lambda _: "1"),

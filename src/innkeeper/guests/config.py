@@ -126,7 +126,8 @@ class BootConfig(MachineConfig):
     """`inn boot`: any kernel, firmware or ELF file, with the serial console on the streams.
 
     `file` is the one positional argument; which CPU and which loader it wants is told from it.
-    `gdb` is the address of the gdb server (`HOST:PORT`, a port, or a socket path).
+    `gdb` is the address of the gdb server (`HOST:PORT`, a port, or a socket path). `raw` says that
+    the file is bare machine code.
     """
 
     file: Path | None = None
@@ -134,6 +135,7 @@ class BootConfig(MachineConfig):
     initrd: Path | None = None
     disks: tuple[Disk, ...] = ()
     gdb: str | None = None
+    raw: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,9 @@
-"""The I/O loop of one `inn run`: descriptors, ports, events and the clock around a `RunSession`.
+"""The I/O loops around a guest: descriptors, ports, events and the clock.
 
-It runs in the host's main thread, where Python delivers signals; the vCPUs run in theirs. Device
-state is touched with the machine's lock held and never while a descriptor may block.
+`SessionLoop` is for `inn run` (a `RunSession` over a virtio console), `ConsoleLoop` for `inn boot`
+(a serial console). They run in the host's main thread, where Python delivers signals; the vCPUs
+run in theirs. Device state is touched with the machine's lock held, and never while a descriptor
+may block.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from innkeeper.devices.char import BytesLike, CharPort
-from innkeeper.guests.io import GuestIO, QuitEvent, ResizeEvent, SignalEvent
-from innkeeper.guests.session import Phase, RunSession
+from innkeeper.guests.io import Event, GuestIO, QuitEvent, ResizeEvent, SignalEvent
+from innkeeper.guests.session import Phase, RunSession, timed_out
 from innkeeper.guests.streams import InputPump, OutputPump
 
 CHUNK_BYTES = 64 << 10
 DRAIN_LIMIT_S = 10.0  # for a process that SIGKILL cannot end to close its streams
+BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE
+
+Lock = AbstractContextManager[object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,123 +38,57 @@ class ConsolePorts:
     tty: CharPort | None = None
 
 
-class SessionLoop:
-    """Connects a session to its ports and the host's descriptors, and runs it to its end."""
+class StreamLoop:
+    """Moves bytes between descriptors and ports; what it all means is for the subclass."""
 
     def __init__(
-        self,
-        session: RunSession,
-        *,
-        ports: ConsolePorts,
-        io: GuestIO,
-        lock: AbstractContextManager[object],
+        self, outputs: list[tuple[int, CharPort]], *, source: CharPort | None, io: GuestIO, lock: Lock
     ) -> None:
-        self._session = session
         self._io = io
         self._lock = lock
         self._ended: tuple[str, str] | None = None
-        self._control = ports.control
-        ports.control.sink = self
-        ports.control.on_writable = io.events.wake
-        self._unsent = b""
-        self._tty = ports.tty is not None
-        self._outputs: list[tuple[int, OutputPump]] = []
-        source = ports.tty or ports.stdin
-        for fd, port in ((io.stdout, ports.tty or ports.stdout), (io.stderr, ports.stderr)):
-            if port is not None:
-                self._outputs.append((fd, OutputPump(port, wake=io.events.wake)))
+        wake = io.events.wake
+        self._outputs = [(fd, OutputPump(port, wake=wake)) for fd, port in outputs]
         self._input: InputPump | None = None
         if source is not None and io.stdin is not None:
-            self._input = InputPump(source, wake=io.events.wake)
-
-    def write(self, data: BytesLike) -> int:
-        """Take control bytes from the guest (`CharSink`)."""
-        self._session.receive(data)
-        self._io.events.wake()
-        return len(data)
-
-    def guest_open(self, is_open: bool) -> None:
-        """Ignore it: the session knows the guest by what it says (`CharSink`)."""
+            self._input = InputPump(source, wake=wake)
 
     def machine_ended(self, *, why: str = "", console: str = "") -> None:
         """Tell the loop, from any thread, that the machine has stopped."""
         self._ended = (why, console)
         self._io.events.wake()
 
-    def run(self, *, timeout_s: float | None = None) -> int:
-        """Run until the exit status is known and all output is out; return it.
+    def _pending(self) -> bool:
+        return any(pump.pending for _, pump in self._outputs)
 
-        Raises what ended the run otherwise (`GuestTimeout`, `MachineError`). The machine may
-        still be on its way to power-off.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        drain_by: float | None = None
-        while not self._session.over:
-            if self._session.phase is Phase.EXITED:
-                drain_by = drain_by or time.monotonic() + DRAIN_LIMIT_S
-                if self._drained() or time.monotonic() >= drain_by:
-                    self._session.output_drained()
-            self._send_control()
-            if not self._session.over:
-                self._poll(min((t for t in (deadline, drain_by) if t), default=None))
-            self._take_events()
-            if deadline is not None and time.monotonic() >= deadline:
-                self._session.expire(timeout_s or 0)
-        self._flush_rest()
-        return self._session.result()
+    def _on_broken_pipe(self) -> None:
+        raise NotImplementedError
 
     def _flush_rest(self) -> None:
         """Write what the guest said before its end, unless nobody takes it or cares."""
         stop_at = time.monotonic() + DRAIN_LIMIT_S
-        while any(pump.pending for _, pump in self._outputs) and time.monotonic() < stop_at:
-            self._poll(stop_at)
+        while self._pending() and time.monotonic() < stop_at:
+            self._poll(stop_at, reading=False)
             if any(isinstance(event, QuitEvent) for event in self._io.events.take()):
                 return
 
-    def _take_events(self) -> None:
-        for event in self._io.events.take():
-            if isinstance(event, SignalEvent):
-                self._session.send_signal(event.name)
-            elif isinstance(event, ResizeEvent):
-                self._session.resize(event.size)
-            elif isinstance(event, QuitEvent):
-                self._session.abandon(event.exit_status)
-        if self._ended is not None:
-            why, console = self._ended
-            self._session.machine_ended(why=why, console=console)
-
-    def _drained(self) -> bool:
-        # A terminal's driver waits for each write; a stream's last word is that it was closed.
-        if self._tty:
-            return not any(pump.pending for _, pump in self._outputs)
-        return all(pump.finished for _, pump in self._outputs)
-
-    def _send_control(self) -> None:
-        with self._lock:
-            self._unsent += self._session.take_output()
-            while self._unsent:
-                taken = self._control.feed(self._unsent)
-                if not taken:
-                    return
-                self._unsent = self._unsent[taken:]
-
-    def _poll(self, until: float | None) -> None:
+    def _poll(self, until: float | None, *, reading: bool) -> None:
         poller = select.poll()
         poller.register(self._io.events.wake_fd, select.POLLIN)
         for fd, pump in self._outputs:
             if pump.pending:
                 poller.register(fd, select.POLLOUT)
-        reading = self._input is not None and self._input.wants_data and self._session.started
-        if reading and self._io.stdin is not None and self._session.phase is Phase.RUNNING:
-            poller.register(self._io.stdin, select.POLLIN)
+        source = self._io.stdin if reading and self._input and self._input.wants_data else None
+        if source is not None:
+            poller.register(source, select.POLLIN)
         wait_ms = None if until is None else max(0.0, until - time.monotonic()) * 1000 + 1
         ready = {fd for fd, _ in poller.poll(wait_ms)}
         for fd, pump in self._outputs:
-            if fd in ready:
+            if fd in ready and pump.pending:
                 ready.discard(fd)  # both streams may be one pipe, ready for one write
                 self._write_out(fd, pump)
-        if reading and self._io.stdin in ready:
-            self._read_in()
+        if source is not None and source in ready:
+            self._read_in(source)
 
     def _write_out(self, fd: int, pump: OutputPump) -> None:
         with self._lock:
@@ -161,21 +100,132 @@ class SessionLoop:
         except OSError:  # nobody reads it any more: what a local command would learn by SIGPIPE
             with self._lock:
                 pump.discard()
-            self._session.send_signal("PIPE")
+            self._on_broken_pipe()
             return
         with self._lock:
             pump.written(count)
 
-    def _read_in(self) -> None:
-        assert self._input is not None and self._io.stdin is not None
+    def _read_in(self, fd: int) -> None:
         try:
-            data = os.read(self._io.stdin, CHUNK_BYTES)
+            data = os.read(fd, CHUNK_BYTES)
         except BlockingIOError:
             return
         except OSError:  # a terminal that went away reads as its end
             data = b""
+        if data and self._io.escape is not None:
+            data, quit_now = self._io.escape.filter(data)
+            if quit_now:
+                self._io.events.post(QuitEvent(0))
+            if not data:
+                return
+        assert self._input is not None
         with self._lock:
             self._input.put(data)
+
+
+class SessionLoop(StreamLoop):
+    """Connects a session to its ports and the host's descriptors, and runs it to its end."""
+
+    def __init__(
+        self, session: RunSession, *, ports: ConsolePorts, io: GuestIO, lock: Lock
+    ) -> None:
+        wanted = [(io.stdout, ports.tty or ports.stdout), (io.stderr, ports.stderr)]
+        outputs = [(fd, port) for fd, port in wanted if port is not None]
+        super().__init__(outputs, source=ports.tty or ports.stdin, io=io, lock=lock)
+        self._session = session
+        self._tty = ports.tty is not None
+        self._control = ports.control
+        ports.control.sink = self
+        ports.control.on_writable = io.events.wake
+        self._unsent = b""
+
+    def write(self, data: BytesLike) -> int:
+        """Take control bytes from the guest (`CharSink`)."""
+        self._session.receive(data)
+        self._io.events.wake()
+        return len(data)
+
+    def guest_open(self, is_open: bool) -> None:
+        """Ignore it: the session knows the guest by what it says (`CharSink`)."""
+
+    def run(self, *, timeout_s: float | None = None) -> int:
+        """Run until the exit status is known and all output is out; return it.
+
+        Raises what ended the run otherwise (`GuestTimeout`, `MachineError`). The machine may
+        still be on its way to power-off.
+        """
+        session = self._session
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        drain_by: float | None = None
+        self._io.start()
+        while not session.over:
+            if session.phase is Phase.EXITED:
+                drain_by = drain_by or time.monotonic() + DRAIN_LIMIT_S
+                if self._drained() or time.monotonic() >= drain_by:
+                    session.output_drained()
+            self._send_control()
+            if not session.over:
+                until = min((t for t in (deadline, drain_by) if t), default=None)
+                self._poll(until, reading=session.phase is Phase.RUNNING)
+            for event in self._io.events.take():
+                self._handle(event)
+            if self._ended is not None:
+                session.machine_ended(why=self._ended[0], console=self._ended[1])
+            if deadline is not None and time.monotonic() >= deadline:
+                session.expire(timeout_s or 0)
+        self._flush_rest()
+        return session.result()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, SignalEvent):
+            self._session.send_signal(event.name)
+        elif isinstance(event, ResizeEvent):
+            self._session.resize(event.size)
+        else:
+            self._session.abandon(event.exit_status)
+
+    def _drained(self) -> bool:
+        # A terminal's driver waits for each write; a stream's last word is that it was closed.
+        with self._lock:
+            return not self._pending() if self._tty else all(p.finished for _, p in self._outputs)
+
+    def _send_control(self) -> None:
+        with self._lock:
+            self._unsent += self._session.take_output()
+            while self._unsent:
+                taken = self._control.feed(self._unsent)
+                if not taken:
+                    return
+                self._unsent = self._unsent[taken:]
+
+    def _on_broken_pipe(self) -> None:
+        self._session.send_signal("HUP" if self._tty else "PIPE")
+
+
+class ConsoleLoop(StreamLoop):
+    """A serial console on the host's standard streams, until the machine stops."""
+
+    def __init__(self, console: CharPort, *, io: GuestIO, lock: Lock) -> None:
+        super().__init__([(io.stdout, console)], source=console, io=io, lock=lock)
+        self._quit: int | None = None
+
+    def run(self, *, timeout_s: float | None = None) -> int | None:
+        """Run until the machine stops (`None`) or the user quits (the exit status for that)."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._io.start()
+        while self._ended is None and self._quit is None:
+            self._poll(deadline, reading=True)
+            for event in self._io.events.take():
+                if isinstance(event, QuitEvent):
+                    self._quit = event.exit_status
+            if deadline is not None and time.monotonic() >= deadline and self._ended is None:
+                self._flush_rest()
+                raise timed_out(timeout_s or 0)
+        self._flush_rest()
+        return self._quit
+
+    def _on_broken_pipe(self) -> None:
+        self._quit = BROKEN_PIPE_STATUS
 
 
 def _write_limit(fd: int) -> int:

@@ -58,6 +58,11 @@ class MachineThread:
             self.error = error
         self._on_end(self.outcome, self.error)
 
+    def join(self, timeout_s: float | None) -> bool:
+        """Wait for the harts' end; tell whether it came."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
     def stop(self) -> Outcome:
         """Stop the harts if they still run, wait for them, and return how they ended."""
         self.machine.stop()

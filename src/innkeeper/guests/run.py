@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innkeeper.base.errors import UsageError
 from innkeeper.devices.virtio.console import Console
 from innkeeper.devices.virtio.console_port import PortConfig
-from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.firmware.boot import BootPlan, plan_boot
 from innkeeper.guests.config import DEFAULT_PATH, RunConfig
+from innkeeper.guests.devices import MakeDevice, scratch_disk_maker, share_makers
 from innkeeper.guests.io import GuestIO
 from innkeeper.guests.loop import ConsolePorts, SessionLoop
 from innkeeper.guests.machine_thread import ConsoleLog, MachineThread
@@ -27,18 +27,14 @@ from innkeeper.guests.request import (
     join_initramfs,
 )
 from innkeeper.guests.session import RunSession
-from innkeeper.images import debian, kernel, secondstage
+from innkeeper.images import debian, secondstage
 from innkeeper.images.progress import SILENT, Progress
 from innkeeper.images.store import Manifest, Store
 from innkeeper.machines.outcome import Outcome
 from innkeeper.machines.virt import VirtConfig, VirtMachine
-from innkeeper.memory.ram import GuestMemory
 
 CMDLINE = "console=ttyS0 quiet panic=-1"
 SEED_BYTES = 64
-DISK_MODULES = ("virtio_blk", "ext4")
-VOLUME_MODULES = ("9pnet_virtio", "9p")
-MakeDevice = Callable[[GuestMemory], VirtioDevice]
 
 
 @dataclass
@@ -63,13 +59,32 @@ def obtain(
         image = debian.build(
             name, suite=suite, arch=arch, mirror=mirror, store=store, progress=progress
         )
-    if image.state != "ready":
-        from innkeeper.guests.setup import run_setup
+    return _finish(image, store, progress)
 
-        with store.lock(f"finish-{image.name}-{image.suite}-{image.arch}"):
-            image = store.find(name, suite=suite, arch=arch) or image
-            image = secondstage.finish(image, run_setup, store=store, progress=progress)
-    return image
+
+def build_image(
+    name: str, *, progress: Progress = SILENT, suite: str | None = None,
+    arch: str = debian.DEFAULT_ARCH, mirror: str | None = None, include: Sequence[str] = (),
+    tag: str = "", rebuild: bool = False,
+) -> Manifest:  # fmt: skip
+    """Build an image and, where it needs one, run its second stage; return it ready."""
+    store = Store()
+    image = debian.build(
+        name, suite=suite or debian.DEFAULT_SUITE, arch=arch, mirror=mirror, include=include,
+        tag=tag, store=store, progress=progress, rebuild=rebuild,
+    )  # fmt: skip
+    return _finish(image, store, progress)
+
+
+def _finish(image: Manifest, store: Store, progress: Progress) -> Manifest:
+    """Run the second stage of an unpacked image, once for all processes that want it."""
+    if image.state == "ready":
+        return image
+    from innkeeper.guests.setup import run_setup
+
+    with store.lock(f"finish-{image.name}-{image.suite}-{image.arch}"):
+        again = store.find(image.name, suite=image.suite, arch=image.arch) or image
+        return secondstage.finish(again, run_setup, store=store, progress=progress)
 
 
 def prepare(config: RunConfig, *, store: Store, progress: Progress = SILENT) -> Prepared:
@@ -84,7 +99,7 @@ def prepare(config: RunConfig, *, store: Store, progress: Progress = SILENT) -> 
     )  # fmt: skip
     holds = ExitStack()
     holds.enter_context(store.in_use())
-    devices, ports = _devices(config, image, store)
+    devices = _devices(config, image, store)
     seed = os.urandom(SEED_BYTES)
     machine = VirtConfig(
         hart_count=config.cpus, ram_bytes=config.memory_bytes, devices=devices, rng_seed=seed,
@@ -98,7 +113,6 @@ def prepare(config: RunConfig, *, store: Store, progress: Progress = SILENT) -> 
         initrd=initrd,
         cmdline=cmdline,
     )
-    assert ports
     return Prepared(image, machine, plan, cmdline, holds)
 
 
@@ -115,9 +129,14 @@ def port_configs(config: RunConfig) -> list[PortConfig]:
     return [PortConfig(name=name) for name in names]
 
 
+def describe_ports(config: RunConfig) -> str:
+    """Name the ports for `--explain`."""
+    return ", ".join(port.name for port in port_configs(config))
+
+
 def _devices(
     config: RunConfig, image: Manifest, store: Store
-) -> tuple[list[MakeDevice], list[PortConfig]]:
+) -> list[MakeDevice]:
     """Return makers of the run's virtio devices: console, entropy, disk, shares."""
     from innkeeper.devices.virtio.entropy import Entropy
 
@@ -130,44 +149,13 @@ def _devices(
         Entropy,
     ]
     if image.disk is not None:
-        makers.append(_disk(store.blob_path(image.disk)))
-    for n, volume in enumerate(config.volumes):
-        makers.append(_share(volume.source, VOLUME_TAG.format(index=n), volume.read_only))
-    return makers, ports
-
-
-def _disk(path: Path) -> MakeDevice:
-    """Make a block device whose writes are forgotten: the stored image stays as it is."""
-
-    def make(memory: GuestMemory) -> VirtioDevice:
-        from innkeeper.backends.block_file import FileDisk
-        from innkeeper.backends.block_overlay import OverlayDisk
-        from innkeeper.devices.virtio.block import Block
-
-        return Block(memory, OverlayDisk(FileDisk(path, read_only=True)))
-
-    return make
-
-
-def _share(source: Path, tag: str, read_only: bool) -> MakeDevice:
-    def make(memory: GuestMemory) -> VirtioDevice:
-        from innkeeper.backends.share import NinePServer
-        from innkeeper.devices.virtio.p9 import NineP
-
-        return NineP(memory, NinePServer(source, read_only=read_only), tag=tag)
-
-    return make
+        makers.append(scratch_disk_maker(store.blob_path(image.disk)))
+    return [*makers, *share_makers(config.volumes)]
 
 
 def _initrd(config: RunConfig, image: Manifest, store: Store, holds: ExitStack) -> Path:
     """Append the request to the image's initramfs, in memory; return a path to it."""
-    wanted: list[str] = []
-    root = None
-    if image.disk is not None:
-        wanted += DISK_MODULES
-        root = DiskRoot(writes="forgotten")
-    if config.volumes:
-        wanted += VOLUME_MODULES
+    root = None if image.disk is None else DiskRoot(writes="forgotten")
     request = GuestRequest(
         argv=config.argv or ("/bin/sh",),
         env={"PATH": DEFAULT_PATH, **config.env},
@@ -177,13 +165,13 @@ def _initrd(config: RunConfig, image: Manifest, store: Store, holds: ExitStack) 
         stdin=config.stdin,
         tty=config.tty,
         terminal=config.terminal,
-        modules=kernel.load_order(store, image, wanted) if wanted else (),
         root=root,
         volumes=tuple(
             GuestVolume(tag=VOLUME_TAG.format(index=n), target=v.target, read_only=v.read_only)
             for n, v in enumerate(config.volumes)
         ),
     )
+    request = replace(request, modules=request.needed_modules(mmio=False))
     data = join_initramfs(store.blob_path(image.initrd).read_bytes(), request.segment())
     handle = os.memfd_create("initrd", os.MFD_CLOEXEC)
     holds.callback(os.close, handle)
@@ -192,12 +180,12 @@ def _initrd(config: RunConfig, image: Manifest, store: Store, holds: ExitStack) 
     return Path(f"/proc/self/fd/{handle}")
 
 
-def run(config: RunConfig, io: GuestIO, *, progress: Progress = SILENT) -> int:
+def run(config: RunConfig, io: GuestIO) -> int:
     """Run a command in a fresh guest and return its exit status.
 
     Raises `GuestTimeout`, or `MachineError` when the guest ends without one.
     """
-    prepared = prepare(config, store=Store(), progress=progress)
+    prepared = prepare(config, store=Store(), progress=io.progress or SILENT)
     with prepared.holds:
         machine = VirtMachine(prepared.machine)
         console = next(d for d in machine.virtio if isinstance(d, Console))
@@ -217,6 +205,7 @@ def run(config: RunConfig, io: GuestIO, *, progress: Progress = SILENT) -> int:
             return loop.run(timeout_s=config.timeout_s)
         finally:
             thread.stop()
+            machine.close()
 
 
 def _ports(config: RunConfig, console: Console) -> ConsolePorts:

@@ -97,9 +97,7 @@ class RunSession:
     def expire(self, timeout_s: float) -> None:
         """End the run because its time is over."""
         if not self.over:
-            self.error = GuestTimeout(
-                f"the guest did not finish in {timeout_s:g} s", fix="give a longer --timeout"
-            )
+            self.error = timed_out(timeout_s)
             self.phase = Phase.FAILED
 
     def abandon(self, exit_status: int) -> None:
@@ -146,6 +144,13 @@ class RunSession:
     def _fail(self, what: str, why: str) -> None:
         self.error = MachineError(what, why=why)
         self.phase = Phase.FAILED
+
+
+def timed_out(timeout_s: float) -> GuestTimeout:
+    """Return the error of a guest whose time is over."""
+    return GuestTimeout(
+        f"the guest did not finish in {timeout_s:g} s", fix="give a longer --timeout"
+    )
 
 
 def printable(text: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from functools import total_ordering
+from itertools import zip_longest
 
 from innkeeper.base.errors import ImageError
 
 MAX_VERSION_CHARS = 4096
 _PARTS = re.compile(r"(\D*)(\d*)", re.ASCII)
-_END = ([0], 0)  # what an exhausted part compares as
+_Pair = tuple[list[int], int]
+_END: _Pair = ([0], 0)  # what an exhausted part compares as
 _UPSTREAM = re.compile(r"[A-Za-z0-9.+~:-]+", re.ASCII)
 
 
@@ -20,15 +22,23 @@ def _order(char: str) -> int:
     return ord(char) if char.isalpha() else ord(char) + 256
 
 
-def _key(text: str) -> list[tuple[list[int], int]]:
+def _key(text: str) -> list[_Pair]:
     """Turn a version part into pairs (non-digits, number) that compare as the policy says."""
-    pairs: list[tuple[list[int], int]] = []
+    pairs: list[_Pair] = []
     for letters, digits in _PARTS.findall(text):
         # The 0 stands for the end of the non-digits: above `~`, below any other character.
         pairs.append(([*map(_order, letters), 0], int(digits or "0")))
     while pairs and pairs[-1] == _END:
         pairs.pop()
-    return [*pairs, _END]
+    return pairs
+
+
+def _less(one: list[_Pair], other: list[_Pair]) -> bool | None:
+    """Compare two keys, the shorter one filled up; None when they are equal."""
+    for left, right in zip_longest(one, other, fillvalue=_END):
+        if left != right:
+            return left < right
+    return None
 
 
 @total_ordering
@@ -52,7 +62,10 @@ class Version:
         return isinstance(other, Version) and self._sort == other._sort
 
     def __lt__(self, other: Version) -> bool:
-        return self._sort < other._sort
+        if self._sort[0] != other._sort[0]:
+            return self._sort[0] < other._sort[0]
+        upstream = _less(self._sort[1], other._sort[1])
+        return bool(_less(self._sort[2], other._sort[2])) if upstream is None else upstream
 
     def __hash__(self) -> int:
         return hash(repr(self._sort))

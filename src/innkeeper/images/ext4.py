@@ -24,6 +24,15 @@ DEFAULT_DISK_BYTES = 4 << 30
 MIN_FREE_BYTES = 256 << 20
 _SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 _TOOL_TIMEOUT_S = 1800
+_HOST_MODES = {Kind.FILE: 0o600, Kind.DIR: 0o700}
+_ON_HOST = (Kind.FILE, Kind.DIR, Kind.SYMLINK)
+_TYPE_BITS = {
+    Kind.FILE: 0o100000,
+    Kind.DIR: 0o040000,
+    Kind.CHAR: 0o020000,
+    Kind.BLOCK: 0o060000,
+    Kind.FIFO: 0o010000,
+}
 
 
 def available() -> bool:
@@ -72,9 +81,10 @@ def _make_from_tar(tree: Tree, target: Path, size: int, staging: Path) -> bool:
 
 def _make_from_folder(tree: Tree, target: Path, size: int, staging: Path) -> None:
     folder, script = staging / "root", staging / "owners"
+    attributes = staging / "attributes"
     try:
         with storage_errors("write a root file system", folder):
-            commands = list(_materialise(tree, folder))
+            commands = list(_materialise(tree, folder, attributes))
             script.write_text("".join(f"{c}\n" for c in commands), errors="surrogateescape")
         done = _mke2fs(folder, target, size)
         if done.returncode != 0:
@@ -90,43 +100,54 @@ def _make_from_folder(tree: Tree, target: Path, size: int, staging: Path) -> Non
             raise _failed("debugfs", fixed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(attributes, ignore_errors=True)
 
 
-def _materialise(tree: Tree, folder: Path) -> Iterator[str]:
+def _materialise(tree: Tree, folder: Path, attributes: Path) -> Iterator[str]:
     """Write files under `folder` and yield the debugfs commands for what a user cannot write.
 
     Nothing is followed or overwritten: the folder is new, and each name in it is made once.
+    Values of extended attributes go into files under `attributes`, for debugfs to read.
     """
-    first: dict[Node, str] = {}
+    first: dict[Node, bytes] = {}
     base = os.fsencode(folder)
+    attributes.mkdir()
     for path, node in tree.walk():
         host = base + b"/" + path.encode("utf-8", "surrogateescape") if path else base
         if node in first:
-            os.link(base + b"/" + first[node].encode("utf-8", "surrogateescape"), host)
+            os.link(first[node], host, follow_symlinks=False)
             continue
-        if node.kind is not Kind.DIR:
-            first[node] = path
+        if node.kind in (Kind.FILE, Kind.SYMLINK):
+            first[node] = host
         quoted = _quote(path)
-        if node.kind is Kind.DIR:
-            os.mkdir(host, 0o700)
-        elif node.kind is Kind.SYMLINK:
-            os.symlink(node.target.encode("utf-8", "surrogateescape"), host)
-        elif node.kind is Kind.FILE:
-            fd = os.open(host, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "wb") as out:
-                for chunk in tree.spool.chunks(node.content):
-                    out.write(chunk)
-        else:
-            yield from _special(quoted, path, node)
+        _write(tree, node, host)
+        if node.kind not in _ON_HOST:
+            yield from _special(path, node)
         yield from _owner(quoted, node)
+        for name, value in node.xattrs.items():
+            file = attributes / str(len(os.listdir(attributes)))
+            file.write_bytes(value)
+            yield f'ea_set -f "{file}" {quoted} "{name}"'
     for path, node in reversed(list(tree.walk())):
         # Last, and children first: making a file changes its folder's time.
-        if node.kind in (Kind.FILE, Kind.DIR, Kind.SYMLINK):
+        if node.kind in _ON_HOST:
             host = base + b"/" + path.encode("utf-8", "surrogateescape")
             os.utime(host, (node.mtime, node.mtime), follow_symlinks=False)
 
 
-def _special(quoted: str, path: str, node: Node) -> Iterator[str]:
+def _write(tree: Tree, node: Node, host: bytes) -> None:
+    if node.kind is Kind.DIR:
+        os.mkdir(host, _HOST_MODES[Kind.DIR])
+    elif node.kind is Kind.SYMLINK:
+        os.symlink(node.target.encode("utf-8", "surrogateescape"), host)
+    elif node.kind is Kind.FILE:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with os.fdopen(os.open(host, flags, _HOST_MODES[Kind.FILE]), "wb") as out:
+            for chunk in tree.spool.chunks(node.content):
+                out.write(chunk)
+
+
+def _special(path: str, node: Node) -> Iterator[str]:
     parent, _, name = path.rpartition("/")
     letter = {Kind.CHAR: "c", Kind.BLOCK: "b", Kind.FIFO: "p"}[node.kind]
     numbers = "" if node.kind is Kind.FIFO else f" {node.device[0]} {node.device[1]}"
@@ -136,21 +157,14 @@ def _special(quoted: str, path: str, node: Node) -> Iterator[str]:
 
 
 def _owner(quoted: str, node: Node) -> Iterator[str]:
-    own = (os.geteuid(), os.getegid()) if node.kind in (Kind.FILE, Kind.DIR, Kind.SYMLINK) else None
-    own = own or (0, 0)
-    for field, value, have in (("uid", node.uid, own[0]), ("gid", node.gid, own[1])):
-        if value != have:
-            yield f"sif {quoted} {field} {value}"
-    bits = {
-        Kind.FILE: 0o100000,
-        Kind.DIR: 0o040000,
-        Kind.CHAR: 0o020000,
-        Kind.BLOCK: 0o060000,
-        Kind.FIFO: 0o010000,
-    }
-    default = {Kind.FILE: 0o600, Kind.DIR: 0o700}.get(node.kind)
-    if node.kind in bits and node.mode != default:
-        yield f"sif {quoted} mode 0{bits[node.kind] | node.mode:o}"
+    """Set what the file on the host could not have, or did not need to."""
+    uid, gid = (os.geteuid(), os.getegid()) if node.kind in _ON_HOST else (0, 0)
+    if node.uid != uid:
+        yield f"sif {quoted} uid {node.uid}"
+    if node.gid != gid:
+        yield f"sif {quoted} gid {node.gid}"
+    if node.kind is not Kind.SYMLINK and node.mode != _HOST_MODES.get(node.kind):
+        yield f"sif {quoted} mode 0{_TYPE_BITS[node.kind] | node.mode:o}"
 
 
 def _quote(path: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from innkeeper.base.errors import ImageError
@@ -13,7 +12,7 @@ from innkeeper.images.initramfs import WANTED_MODULES, relative_module_path
 from innkeeper.images.packages import Package, PackageIndex
 from innkeeper.images.paths import storage_errors
 from innkeeper.images.progress import SILENT, Progress
-from innkeeper.images.store import Blob, Kernel, Manifest, ModuleRecord, PackageRecord, Store
+from innkeeper.images.store import Blob, Kernel, ModuleRecord, PackageRecord, Store
 from innkeeper.images.tarsafe import Kind
 from innkeeper.images.tree import Node, Spool, Tree
 
@@ -108,7 +107,7 @@ def _image(files: dict[str, Node], package: Package) -> tuple[Node, str]:
     )
 
 
-def _key(package: Package | PackageRecord) -> str:
+def _key(package: Package) -> str:
     wanted = f"{PICK_VERSION} {' '.join(WANTED_MODULES)}".encode()
     return f"{package.sha256[:32]}-{hashlib.sha256(wanted).hexdigest()[:16]}"
 
@@ -123,28 +122,3 @@ def read_blob(store: Store, blob: Blob) -> bytes:
     if hashlib.sha256(data).hexdigest() != blob.sha256:
         raise ImageError(f"{path} is damaged", fix=f"rm {path}, and build the image again")
     return data
-
-
-def load_order(store: Store, image: Manifest, names: Iterable[str]) -> list[str]:
-    """Return initramfs paths of the modules `names` and what they need, in load order.
-
-    A name that the kernel has built in is left out. `ImageError` when the record of the image's
-    kernel is gone.
-    """
-    package = image.packages[0] if image.packages else None
-    found = store.find_kernel(_key(package)) if package else None
-    if found is None:
-        raise ImageError(
-            f"the record of {image.name}'s kernel is gone",
-            fix=f"inn image rm {image.name}, and inn image build {image.name}",
-        )
-    modules = {module.name: module for module in found.modules}
-    wanted: set[str] = set()
-    pending = [name for name in names if name in modules]
-    while pending:
-        name = pending.pop()
-        if name not in wanted:
-            wanted.add(name)
-            pending += [need for need in modules[name].needs if need in modules]
-    base = f"/lib/modules/{found.release}"
-    return [f"{base}/{m.path}" for m in found.modules if m.name in wanted]

@@ -179,7 +179,10 @@ def _modinfo(elf: bytes, name: str) -> bytes:
         table, entry, count, names_at = header[5], header[10], header[11], header[12]
         if entry != _SECTION.size or not 0 < count <= MAX_SECTIONS or names_at >= count:
             raise ImageError(f"{name} has a bad ELF section table")
-        sections = [_SECTION.unpack_from(elf, table + entry * i) for i in range(count)]
+        raw = elf[table : table + entry * count]
+        if len(raw) != entry * count:
+            raise ImageError(f"{name} is cut short", why="its section table lies beyond its end")
+        sections = list(_SECTION.iter_unpack(raw))
     except struct.error as error:
         raise ImageError(f"{name} is cut short", why=str(error)) from error
     strings = _slice(elf, sections[names_at], name)

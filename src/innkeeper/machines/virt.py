@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from innkeeper.base.errors import MachineError
 from innkeeper.devices.aclint import (
@@ -66,6 +66,22 @@ class VirtConfig:
         )
 
 
+class Debugger(Protocol):
+    """Whoever may stop the machine; called by the harts' thread, which holds the machine's lock."""
+
+    def gate(self) -> None:
+        """Return when the harts may run (or the machine has ended)."""
+        ...
+
+    def stopped(self, reason: Exit) -> None:
+        """Take note of a breakpoint, a step's end or a watched access."""
+        ...
+
+    def ended(self) -> None:
+        """Take note that `run` is over."""
+        ...
+
+
 class VirtMachine:
     """One `virt` machine. `run` belongs to one thread; others take `lock` to touch devices."""
 
@@ -81,6 +97,8 @@ class VirtMachine:
         self.lock = MachineLock(self.emulator.request_exit)
         self.memory.on_dma_write = self.emulator.written
         self.outcome: Outcome | None = None
+        self.debugger: Debugger | None = None
+        self._plan: BootPlan | None = None
         self.harts = self.emulator.raw
         self._time_base_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         self._alarm_ns: int | None = None
@@ -199,10 +217,18 @@ class VirtMachine:
         """End the run from outside."""
         self.finish(Outcome(End.STOPPED))
 
+    def close(self) -> None:
+        """Give back the host's side of every device."""
+        for device in self.virtio:
+            backend = getattr(device, "backend", None)
+            if backend is not None and hasattr(backend, "close"):
+                backend.close()
+
     # ---- running
 
     def boot(self, plan: BootPlan, *, clear: bool = False) -> None:
         """Put a boot plan into memory and the harts at its entry points."""
+        self._plan = plan
         plan.write(self.memory, clear=clear)
         for start in plan.harts:
             n = start.hart
@@ -213,19 +239,45 @@ class VirtMachine:
             raw.pc, raw.stop = start.pc, 0 if start.running else 1
             raw.x[10], raw.x[11], raw.x[12] = start.a0, start.a1, start.a2
 
+    def reset(self) -> None:
+        """Return to the state after power-on: devices, memory, harts at the boot plan's start."""
+        for device in self.virtio:
+            device.reset()
+        self.uart.reset()
+        self.plic.reset()
+        for n, raw in enumerate(self.harts):
+            self.emulator.reset_hart(n)
+            raw.stop = 1
+        if self._plan is not None:
+            self.boot(self._plan, clear=True)
+
     def run(self) -> Outcome:
         """Run until the guest powers off, resets, or `stop` is called."""
         with self.lock:
-            while self.outcome is None:
-                reason = self.emulator.run()
-                self.lock.yield_to_others()
-                if self._alarm_ns is not None and time.time_ns() >= self._alarm_ns:
-                    self.rtc.expire()
-                if reason is Exit.IDLE and self.outcome is None:
-                    self.lock.sleep(self._sleep_s())
-                elif reason in (Exit.BREAK, Exit.STEP, Exit.WATCH):
-                    raise MachineError("a breakpoint was hit with no debugger attached")
+            try:
+                while self.outcome is None:
+                    self._turn()
+            finally:
+                if self.debugger is not None:
+                    self.debugger.ended()
         return self.outcome
+
+    def _turn(self) -> None:
+        """Run the harts until the host is needed, and do what is needed."""
+        if self.debugger is not None:
+            self.debugger.gate()
+            if self.outcome is not None:
+                return
+        reason = self.emulator.run()
+        if reason in (Exit.BREAK, Exit.STEP, Exit.WATCH):
+            if self.debugger is None:
+                raise MachineError("a breakpoint was hit with no debugger attached")
+            self.debugger.stopped(reason)
+        self.lock.yield_to_others()
+        if self._alarm_ns is not None and time.time_ns() >= self._alarm_ns:
+            self.rtc.expire()
+        if reason is Exit.IDLE and self.outcome is None:
+            self.lock.sleep(self._sleep_s())
 
     def _sleep_s(self) -> float:
         """Return how long nothing can happen by itself, in seconds."""

@@ -131,6 +131,7 @@ class Module:
     def __init__(self, *, function_compiler: type[FunctionCompiler] | None = None) -> None:
         self.function_compiler = function_compiler or FunctionCompiler
         self.signatures: dict[tuple[Any, tuple[Any, ...]], Signature] = {}
+        self.inline_signatures: dict[tuple[Any, tuple[Any, ...]], Signature] = {}
         self.queue: list[Signature] = []
         self.bodies: list[str] = []
         self.declarations: dict[str, str] = {}
@@ -149,6 +150,13 @@ class Module:
             self.signatures[key] = made
             self.queue.append(made)
         return self.signatures[key]
+
+    def inline_signature(self, function: Any, consts: tuple[Any, ...] = ()) -> Signature:
+        """Return the signature of a function that is expanded where it is called."""
+        key = (function, consts)
+        if key not in self.inline_signatures:
+            self.inline_signatures[key] = Signature(self, function, consts)
+        return self.inline_signatures[key]
 
     def export(self, function: Any, name: str | None = None, consts: tuple[Any, ...] = ()) -> str:
         """Compile a function under a visible symbol, and everything it calls."""
@@ -233,6 +241,14 @@ def parse_function(function: Any) -> tuple[ast.FunctionDef, str, int]:
     return _PARSED[function]
 
 
+def assigned_names(tree: ast.FunctionDef, signature: Signature) -> set[str]:
+    """Return the names of a function that are variables, not compile-time constants."""
+    stored = {
+        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    return stored | {name for name, _ in signature.params}
+
+
 def _static_callee(node: ast.expr, scope: dict[str, Any]) -> Any:
     if isinstance(node, ast.Name):
         return scope.get(node.id)
@@ -263,14 +279,12 @@ class FunctionCompiler:
         self.counter = 0
         self.block = "entry"
         self.terminated = False
+        self.targets: set[str] = set()
         self.loops: list[tuple[str, str]] = []
+        self.inlined: list[tuple[Place | None, str]] = []
         self.attributes = {"nounwind", '"no-builtins"'}
         self.raise_label: str | None = None
-        self.assigned = {
-            n.id
-            for n in ast.walk(self.tree)
-            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-        } | {name for name, _ in signature.params}
+        self.assigned = assigned_names(self.tree, signature)
         self.node: ast.AST = self.tree
 
     # ---- the frame of the function
@@ -289,9 +303,8 @@ class FunctionCompiler:
         """Return the `define` line."""
         params = ", ".join(f"{ir_type(k)} %arg.{n}" for n, k in self.signature.params)
         visible = self.signature.name in self.module.exported
-        wants_inline = getattr(self.signature.function, "__inline__", None)
-        if wants_inline is not None:
-            self.attributes.add("alwaysinline" if wants_inline else "noinline")
+        if getattr(self.signature.function, "__inline__", True) is False:
+            self.attributes.add("noinline")
         linkage = "hidden" if visible else "internal"
         return (
             f"define {linkage} {self.CALLING_CONVENTION} {ir_type(self.signature.result)} "
@@ -319,13 +332,13 @@ class FunctionCompiler:
         """End the function where control reaches its last line."""
         if self.signature.result is not None:
             self.fail("control can reach the end without a return")
-        self.promise_no_trap()
         self.emit("ret void")
 
     def emit_return(self, value: Value | None) -> None:
         """Compile a `return`."""
+        if self.leave_inlined(value):
+            return
         result = self.signature.result
-        self.promise_no_trap()
         if value is None:
             if result is not None:
                 self.fail("return needs a value")
@@ -334,14 +347,6 @@ class FunctionCompiler:
             value = self.coerce(value, result)
             self.emit(f"ret {ir_type(result)} {value.ir}")
         self.terminated = True
-
-    def promise_no_trap(self) -> None:
-        """Where an inlined function returns normally no trap is pending: spare callers the test."""
-        if not self.signature.may_raise or not getattr(self.signature.function, "__inline__", False):
-            return
-        none = self.compare(ast.Eq(), self.load(self.hart_field("trap_pending")), Value(LITERAL, 0))
-        self.module.declare("@llvm.assume", "declare void @llvm.assume(i1)")
-        self.emit(f"call void @llvm.assume(i1 {none})")
 
     # ---- emitting
 
@@ -377,11 +382,15 @@ class FunctionCompiler:
 
     def jump_to(self, label: str) -> None:
         """End the block with a jump."""
+        if not self.terminated:
+            self.targets.add(label)
         self.emit(f"br label %{label}")
         self.terminated = True
 
     def branch_on(self, condition: Value, then: str, other: str, weights: str = "") -> None:
         """End the block with a conditional jump."""
+        if not self.terminated:
+            self.targets |= {then, other}
         self.emit(f"br i1 {condition.ir}, label %{then}, label %{other}{weights}")
         self.terminated = True
 
@@ -803,26 +812,77 @@ class FunctionCompiler:
         flags = const_positions(function)
         if len(flags) != len(nodes):
             self.fail(f"{function.__name__} takes {len(flags)} arguments, not {len(nodes)}")
-        consts = []
-        for is_const, arg in zip(flags, nodes, strict=True):
-            if is_const:
-                known = self.static(arg)
-                if known is NOT_STATIC:
-                    self.fail("this argument must be a compile-time constant")
-                consts.append(known)
-        callee = self.module.signature(function, tuple(consts))
+        consts = self.const_arguments(function, nodes)
+        inline = getattr(function, "__inline__", False)
+        make = self.module.inline_signature if inline else self.module.signature
+        callee = make(function, consts)
         rest = [n for n, is_const in zip(nodes, flags, strict=True) if not is_const]
         args = []
         for (_, kind), arg in zip(callee.params, rest, strict=True):
             value = self.expr(arg)
             self.node = arg
             args.append(self.coerce(value, kind))
+        if inline:
+            return self.expand(callee, args)
         value_list = ", ".join(f"{ir_type(a.kind)} {a.ir}" for a in args)
         text = f"call {ir_type(callee.result)} @{callee.name}({value_list})"
         result = self.emit_call(text, callee.result)
         if callee.may_raise:
             self.propagate()
         return result
+
+    def const_arguments(self, function: Any, nodes: list[ast.expr]) -> tuple[Any, ...]:
+        """Return the values of a call's `Const` arguments."""
+        consts = []
+        for is_const, arg in zip(const_positions(function), nodes, strict=True):
+            if is_const:
+                known = self.static(arg)
+                if known is NOT_STATIC:
+                    self.fail("this argument must be a compile-time constant")
+                consts.append(known)
+        return tuple(consts)
+
+    def expand(self, callee: Signature, args: list[Value]) -> Value | None:
+        """Compile an inlined function's body here; its raises leave as this function's do."""
+        if len(self.inlined) > 30:
+            self.fail("inlined functions call each other without end")
+        names = ("signature", "tree", "file", "first_line", "scope", "locals", "assigned", "loops")
+        outer = {name: getattr(self, name) for name in names}
+        self.signature = callee
+        self.tree, self.file, self.first_line = parse_function(callee.function)
+        self.scope = vars(inspect.getmodule(callee.function))
+        self.locals, self.loops = {}, []
+        self.assigned = assigned_names(self.tree, callee)
+        for (name, kind), arg in zip(callee.params, args, strict=True):
+            self.emit(f"store {ir_type(kind)} {arg.ir}, ptr {self.local(name, kind).ir}")
+        done = self.fresh("inlined")
+        place = None if callee.result is None else self.local(".result", callee.result)
+        self.inlined.append((place, done))
+        self.body(self.tree.body)
+        if not self.terminated:
+            if place is not None:
+                self.fail("control can reach the end without a return")
+            self.jump_to(done)
+        self.inlined.pop()
+        for name, value in outer.items():
+            setattr(self, name, value)
+        self.start(done)
+        if place is None:
+            return None
+        return Value(place.kind, self.assign(f"load {ir_type(place.kind)}, ptr {place.ir}"))
+
+    def leave_inlined(self, value: Value | None) -> bool:
+        """Compile the return of an inlined function; False where there is none around."""
+        if not self.inlined:
+            return False
+        place, done = self.inlined[-1]
+        if (value is None) != (place is None):
+            self.fail("the result does not fit the annotation")
+        if value is not None and place is not None:
+            value = self.coerce(value, place.kind)
+            self.emit(f"store {ir_type(place.kind)} {value.ir}, ptr {place.ir}")
+        self.jump_to(done)
+        return True
 
     def emit_call(self, text: str, result: Any) -> Value | None:
         """Append a call instruction."""
@@ -975,7 +1035,7 @@ class FunctionCompiler:
         else:
             self.branch_on(self.condition(node.test), inner, done)
         self.loop(inner, head, done, node.body)
-        if forever and not any(f"label %{done}" in line for line in self.lines):
+        if forever and done not in self.targets:
             return
         self.start(done)
 
@@ -1007,8 +1067,8 @@ class FunctionCompiler:
         bounds = [self.coerce(b, kind) for b in bounds]
         first, stop = (Value(kind, "0"), bounds[0]) if len(bounds) == 1 else bounds[:2]
         step = bounds[2] if len(bounds) == 3 else Value(kind, "1")
-        if step.ir.startswith("-") or step.ir == "0":
-            self.fail("range must count upwards")
+        if step.ir.startswith("-") or step.ir == "0" or int(self.static_step(call)) <= 0:
+            self.fail("range must count upwards, by a constant")
         hidden = self.local(f"{node.target.id}.next", kind)
         self.emit(f"store {ir_type(kind)} {first.ir}, ptr {hidden.ir}")
         head, inner, done = self.fresh("for"), self.fresh("do"), self.fresh("od")
@@ -1025,9 +1085,17 @@ class FunctionCompiler:
         self.loop(body, head, done, node.body)
         self.start(done)
 
+    def static_step(self, call: ast.Call) -> Any:
+        """Return the step of a range, 0 where it is not a constant."""
+        if len(call.args) < 3:
+            return 1
+        known = self.static(call.args[2])
+        return 0 if known is NOT_STATIC else known
+
     def unrolled(self, node: ast.For, items: tuple[Any, ...]) -> None:
         """Compile a loop over a compile-time tuple: the target is a constant in each turn."""
-        assert isinstance(node.target, ast.Name)
+        if node.orelse or not isinstance(node.target, ast.Name):
+            self.fail("for-else is not kernel Python")
         done = self.fresh("od")
         for item in items:
             self.signature.const_values[node.target.id] = item
@@ -1074,7 +1142,8 @@ class FunctionCompiler:
         self.body(node.handlers[0].body)
         if not self.terminated:
             self.jump_to(done)
-        self.start(done)
+        if done in self.targets:
+            self.start(done)
 
     def raising(self) -> str:
         """Return the label of the common exit for raising."""

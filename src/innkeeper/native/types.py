@@ -379,6 +379,8 @@ def address_of(value: Any) -> int:
         return value.address
     if isinstance(value, Struct):
         return value.address
+    if isinstance(value, ctypes._CFuncPtr):
+        return ctypes.cast(value, ctypes.c_void_p).value or 0
     return int(value)
 
 

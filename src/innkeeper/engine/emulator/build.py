@@ -17,7 +17,7 @@ SOURCES = ("native", "isa", "engine/emulator")
 
 def compile_image() -> code_cache.Entry:
     """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
-    from innkeeper.engine.emulator import cells, hostfp, loop, tlb
+    from innkeeper.engine.emulator import cells, hostfp, loop, tlb, watch
     from innkeeper.engine.emulator.handlers import EngineCompiler, HandlerCompiler, common_handlers
     from innkeeper.isa.riscv import access, mmu
     from innkeeper.isa.riscv.profiles import instructions
@@ -39,6 +39,7 @@ def compile_image() -> code_cache.Entry:
         mmu.flush_translations: tlb.flush_translations,
         mmu.fence_instructions: tlb.flush_code,
         access.written: cells.written,
+        access.about_to: watch.check,
         **hostfp.ALWAYS_REPLACED,
     }
     if module.host_fp:
@@ -48,7 +49,8 @@ def compile_image() -> code_cache.Entry:
     for function in (
         loop.run, loop.resume_cell, loop.take_trap, loop.cross_cell, loop.jump_cell, loop.stop_at,
         cells.decode_cell, cells.written_range, cells.reset_code, tlb.flush_all, tlb.flush_bank,
-        tlb.translate, access.load_slow, access.store_slow, mmu.walk,
+        tlb.translate, access.load_slow, access.store_slow, mmu.walk, loop.deliver_trap,
+        cells.redecode,
     ):  # fmt: skip
         module.export(function)
     names: list[tuple[str, str]] = []

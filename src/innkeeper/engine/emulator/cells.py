@@ -141,6 +141,22 @@ def is_breakpoint(code: Code, pc: u64) -> bool:
     return False
 
 
+def may_be_breakpoint(code: Code, pc: u64) -> bool:
+    """Tell whether a breakpoint lies at this place of any page: a RAM page may be mapped twice."""
+    for n in range(code.breakpoint_count):
+        if ((code.breakpoints[n] ^ pc) & 0xFFF) == 0:
+            return True
+    return False
+
+
+@noinline
+def redecode(h: Hart, va: u64) -> None:
+    """Forget every cell at this place of a page: a breakpoint there has come or gone."""
+    code = shared_code(h)
+    for n in range(code.used_pages):
+        cells_of(code, n)[(va & 0xFFF) >> 1].handler = code.handler_decode
+
+
 @noinline
 def decode_cell(h: Hart, cell: Ptr[Operands]) -> None:
     """Fill an undecoded cell; the caller executes it afterwards."""
@@ -153,7 +169,7 @@ def decode_cell(h: Hart, cell: Ptr[Operands]) -> None:
     offset = (u64(code.cell_page_ram[number]) << 12) + index * 2
     pc = (addr(cell) >> 3) + e.bias
     out = cell[0]
-    if code.breakpoint_count != 0 and is_breakpoint(code, pc):
+    if code.breakpoint_count != 0 and may_be_breakpoint(code, pc):
         out.handler = code.handler_break
         return
     low = u32(ptr_offset(h.ram, u16, offset)[0])
@@ -166,12 +182,21 @@ def decode_cell(h: Hart, cell: Ptr[Operands]) -> None:
 
 
 def fill_cell(h: Hart, out: Operands, bits: u32, pc: u64, settled: bool) -> None:
-    """Decode into a cell, the handler last; `settled` cells may branch within their page."""
+    """Decode into a cell, the handler last; `settled` cells may branch within their page.
+
+    In block mode an instruction that ends a block becomes a break, unless it is the one to step.
+    """
     code = shared_code(h)
     number = decode(code.tables, bits, out)
     if number == ILLEGAL:
         out.handler = code.handler_illegal
         return
+    if code.block_mode != 0:
+        if emu(h).step != 0:
+            emu(h).block_ended = u32(code.ends_block[number])
+        elif code.ends_block[number] != 0:
+            out.handler = code.handler_break
+            return
     target = (pc & 0xFFF) + u64(out.imm)
     inside = settled and target < 4096
     which = u32(number) * 2 + (u32(1) if inside else u32(0))

@@ -15,12 +15,15 @@ from innkeeper.engine.emulator import hart as layout
 from innkeeper.engine.emulator import loop
 from innkeeper.engine.emulator.build import emulator_code
 from innkeeper.engine.emulator.hart import Code, EmuHart
+from innkeeper.engine.emulator.inspect import Inspector
+from innkeeper.engine.emulator.stops import BLOCK_ENDS, MAX_BREAKPOINTS, Stops
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.atomic import NO_RESERVATION
 from innkeeper.isa.riscv.decode import build_tables
 
 MAX_HARTS = 64
 MAP_NORESERVE = 0x4000  # not in the mmap module before Python 3.13
+ECALL_BYTES = 4
 POOL_BYTES = 96 * MIB
 """Address space for cell pages; only what the guest executes is ever touched."""
 
@@ -34,6 +37,8 @@ class Exit(IntEnum):
     STEP = loop.EXIT_STEP
     WATCH = loop.EXIT_WATCH
     COUNT = loop.EXIT_COUNT
+    TRAP = loop.EXIT_TRAP
+    BLOCK = loop.EXIT_BLOCK
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,11 @@ class Emulator:
         )
         self._reset_code = self.loaded.function("cells.reset_code", None, ctypes.c_uint64)
         self._flush = self.loaded.function("tlb.flush_all", None, ctypes.c_uint64)
+        self._redecode = self.loaded.function(
+            "cells.redecode", None, ctypes.c_uint64, ctypes.c_uint64
+        )
+        self._deliver = self.loaded.function("loop.deliver_trap", None, ctypes.c_uint64)
+        self.inspector, self.stops = Inspector(self), Stops(self)
 
     def _table(self, count: int, kind: Any) -> Any:
         """Allocate an array that is all zero and costs nothing until it is touched."""
@@ -112,7 +122,7 @@ class Emulator:
         raw.page_cells = ctypes.addressof(self.page_cells)
         raw.cell_page_ram = ctypes.addressof(self._table(pages, ctypes.c_uint32))
         raw.free = ctypes.addressof(self._table(pages, ctypes.c_uint32))
-        self.breakpoints = self._table(256, ctypes.c_uint64)
+        self.breakpoints = self._table(MAX_BREAKPOINTS, ctypes.c_uint64)
         raw.breakpoints = ctypes.addressof(self.breakpoints)
         tables = build_tables(instructions())
         ctypes.memmove(
@@ -122,6 +132,8 @@ class Emulator:
         for number, names in enumerate(self.handler_names, 1):
             for k, name in enumerate(names):
                 raw.handlers[number * 2 + k] = self.loaded.address(name)
+        for number, one in enumerate(instructions(), 1):
+            raw.ends_block[number] = (one.base_name or one.name) in BLOCK_ENDS
         for kind in ("decode", "page_end", "cross", "illegal", "break", "step_end"):
             setattr(raw, f"handler_{kind}", self.loaded.address(f"op.{kind}"))
         raw.handler_cross_end = self.loaded.address("op.page_end")
@@ -162,8 +174,7 @@ class Emulator:
             self.raw[number].mmio_fault = 1
         except BaseException as error:
             self.error = error
-            self.request_exit()
-            self.raw[number].mmio_fault = 1
+            self.raw[number].host_error = self.raw[number].mmio_fault = 1
         return 0
 
     def _read(self, address: int, gpa: int, size: int) -> int:
@@ -175,7 +186,11 @@ class Emulator:
 
     def _sbi(self, address: int) -> None:
         self._guarded(address, self.host.sbi)
-        self.raw[self._number[address]].mmio_fault = 0
+        raw = self.raw[self._number[address]]
+        raw.mmio_fault = 0
+        if raw.host_error:  # back to the call, and out
+            raw.host_error, raw.exit_reason = 0, Exit.REQUEST
+            raw.pc -= ECALL_BYTES
 
     # ---- what the machine calls
 
@@ -190,12 +205,12 @@ class Emulator:
             "pc", "mstatus", "medeleg", "mideleg", "mie", "mip", "mtvec", "mscratch", "mepc",
             "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc", "scause",
             "stval", "scounteren", "senvcfg", "satp", "irq_lines", "timer_lines", "fflags", "frm",
-            "fp_ready", "wfi", "stop", "sbi_enabled", "trap_pending", "exit_reason", "step",
+            "fp_ready", "wfi", "stop", "sbi_enabled", "trap_pending", "exit_reason", "host_error",
         ):  # fmt: skip
             setattr(raw, name, 0)
         for n in range(16):
             raw.pmpcfg[n] = raw.pmpaddr[n] = 0
-        raw.priv, raw.pmp_count = st.PRIV_M, 16
+        raw.priv, raw.pmp_count, raw.block_ended = st.PRIV_M, 16, 1
         raw.misa = 2 << 62 | sum(1 << (ord(c) - 65) for c in "ACDFIMSU")
         raw.stimecmp = raw.mtimecmp = (1 << 64) - 1
         raw.reservation = NO_RESERVATION
@@ -207,7 +222,7 @@ class Emulator:
         raw = self.raw[number]
         raw.priv, raw.sbi_enabled = st.PRIV_S, 1
         raw.medeleg, raw.mideleg = st.DELEGABLE_EXCEPTIONS & ~(1 << 9), st.S_INTERRUPTS
-        raw.mcounteren = 0xFFFFFFFF
+        raw.mcounteren, raw.scounteren = 0xFFFFFFFF, 7
         raw.menvcfg = st.MENVCFG_WRITABLE
         raw.pmpcfg[0], raw.pmpaddr[0] = 0x1F, (1 << 54) - 1
 
@@ -216,7 +231,11 @@ class Emulator:
         self.raw[0].exit_request = 1
 
     def run(self, limit: int = -1) -> Exit:
-        """Run all harts until the host is needed; `limit` bounds the instructions of each."""
+        """Run all harts until the host is needed; `limit` bounds the instructions of each.
+
+        What a host call raised, other than `InnError`, comes out here: the instruction that made
+        the call has not happened, and may be tried again.
+        """
         reason = Exit(self._run(self.harts[0].address, limit))
         if self.error is not None:
             error, self.error = self.error, None
@@ -230,6 +249,27 @@ class Emulator:
     def reset_code(self) -> None:
         """Forget all decoded code, as when breakpoints change."""
         self._reset_code(self.harts[0].address)
+
+    @property
+    def exit_hart(self) -> int:
+        """The hart that was the reason why `run` came back."""
+        return int(self.raw[0].exit_hart)
+
+    def deliver_trap(self, number: int) -> None:
+        """Let a hart take the trap that `run` stopped for (`Exit.TRAP`)."""
+        self._deliver(self.harts[number].address)
+
+    def redecode(self, va: int) -> None:
+        """Forget what was decoded at this place of any page."""
+        self._redecode(self.harts[0].address, va)
+
+    def read_virtual(self, number: int, va: int, size: int) -> bytes | None:
+        """Return memory through a hart's translation, `None` where not all of it is RAM."""
+        return self.inspector.read(number, va, size)
+
+    def write_virtual(self, number: int, va: int, data: bytes) -> bool:
+        """Set memory through a hart's translation; False, and no change, if not all is RAM."""
+        return self.inspector.write(number, va, data)
 
     def flush_tlb(self, number: int) -> None:
         """Forget a hart's translations."""

@@ -23,13 +23,22 @@ from innkeeper.engine.emulator.hart import (
 from innkeeper.isa.riscv import access
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Instruction
-from innkeeper.native.compiler import FunctionCompiler, Module, Place, Value, ir_type
+from innkeeper.native.compiler import (
+    FunctionCompiler,
+    Module,
+    Place,
+    Signature,
+    Value,
+    ir_type,
+    zero_of,
+)
 from innkeeper.native.types import PtrType, size_of, u32, u64
 
 PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank, ptr %ram"
 CELL_BYTES = 16
 STRICT = 'metadata !"round.dynamic", metadata !"fpexcept.strict"'
 EXECUTE = "execute.cells"
+QUICK_ONLY = ("F", "D")
 
 
 class EngineCompiler(FunctionCompiler):
@@ -239,8 +248,27 @@ class HandlerCompiler(EngineCompiler):
         self.dispatch(after, self.retire())
 
     def emit_return(self, value: Value | None) -> None:
-        if not self.terminated:
+        if not self.leave_inlined(value):
             self.fall_off()
+
+    def call_function(self, function: Any, nodes: list[ast.expr]) -> Value | None:
+        """Leave rare floating-point cases to the long handler: the quick one needs no frame then.
+
+        Nothing has been changed by then that doing it again would change differently.
+        """
+        target = self.module.replacements.get(function, function)
+        if target is self.signature.function:
+            target = function
+        rare = self.quick and self.instruction.extension in QUICK_ONLY
+        if not rare or getattr(target, "__inline__", True) is not False:
+            return super().call_function(function, nodes)
+        self.uses_memory = True
+        if self.slow_label is None:
+            self.slow_label = self.fresh("rare")
+        self.jump_to(self.slow_label)
+        self.start(self.fresh("never"))
+        result = Signature(self.module, target, self.const_arguments(target, nodes)).result
+        return None if result is None else Value(result, zero_of(result))
 
     def retire(self) -> str:
         """Count the instruction; return the budget that is left."""

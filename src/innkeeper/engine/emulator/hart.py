@@ -18,6 +18,11 @@ CELL_PAGE_CELLS = 2052
 """One cell for every 2 bytes, one that leads to the next page, rounded up to a cache line."""
 SCRATCH_CELLS = 4
 
+STEP, STEP_BREAKS, STEP_UNINTERRUPTED = 1, 2, 4
+"""`EmuHart.step`: one instruction; heed breakpoints; take no interrupt."""
+MAX_WATCHES = 16
+WATCH_READ, WATCH_WRITE = 1, 2
+
 
 class DataEntry(Struct):
     """One page for loads and stores: the tags include the page's address or are `INVALID`.
@@ -71,6 +76,10 @@ class Code(Struct):
     handler_step_end: u64
     breakpoints: Ptr[u64]
     breakpoint_count: u32
+    block_mode: u32
+    """Come back to the host after every basic block."""
+    ends_block: Array[u8, 1024]
+    """By instruction number: whether it may go on elsewhere than at the next instruction."""
 
 
 class EmuHart(Hart):
@@ -91,11 +100,35 @@ class EmuHart(Hart):
     super_end: u64
     scratch: Array[Operands, 4]
     watch_count: u32
-    watch_hit: u64
-    watch_ranges: Array[u64, 32]
     banks: Array[Bank, 5]
     stat_misses: u64
     stat_decodes: u64
     stat_flushes: u64
     stat_traps: u64
+    illegal_pc: u64
+    illegal_bits: u64
+    stat_illegal: u64
     stat_slices: u64
+    ticks: u64
+    """Instructions begun, those that ended in a trap included."""
+    exit_hart: u32
+    """Whose exit it was; only the first hart's is used."""
+    held: u32
+    """A debugger keeps this hart where it is."""
+    host_error: u32
+    """The host call of this instruction failed: give the instruction up."""
+    block_ended: u32
+    """The next instruction begins a basic block."""
+    trap_stops: u64
+    """By cause: come back to the host instead of entering the trap."""
+    stop_unhandled: u32
+    """The same for any trap whose vector is 0."""
+    watch_off: u32
+    watch_first: Array[u64, 16]
+    watch_last: Array[u64, 16]
+    watch_kind: Array[u32, 16]
+    watch_hit: u64
+    watch_value: u64
+    watch_number: u32
+    watch_access: u32
+    watch_size: u32

@@ -6,16 +6,30 @@ comes back when something needs the host: a request, a stop, or nothing left to 
 
 from __future__ import annotations
 
-from innkeeper.engine.emulator.cells import decode_scratch, fetch_cells, illegal_bits
-from innkeeper.engine.emulator.hart import BANK_MPRV, EmuHart
+from innkeeper.engine.emulator.cells import (
+    decode_scratch,
+    fetch_cells,
+    illegal_bits,
+    is_breakpoint,
+)
+from innkeeper.engine.emulator.hart import BANK_MPRV, STEP, STEP_BREAKS, STEP_UNINTERRUPTED, EmuHart
 from innkeeper.engine.emulator.hostfp import fp_enter, fp_leave
-from innkeeper.engine.emulator.tlb import bank_number, emu, flush_all, flush_bank, flush_code
+from innkeeper.engine.emulator.tlb import (
+    bank_number,
+    emu,
+    flush_all,
+    flush_bank,
+    flush_code,
+    shared_code,
+)
+from innkeeper.engine.emulator.watch import STOP_WATCH
 from innkeeper.isa.riscv.atomic import NO_RESERVATION
 from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.csr import update_timers
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.sbi import FLUSH_CODE, FLUSH_TLB
+from innkeeper.isa.riscv.status import PRIV_S
 from innkeeper.isa.riscv.trap import enter_trap, interrupt_to_take, pending
 from innkeeper.native.intrinsics import intrinsic, noinline, ptr_cast
 from innkeeper.native.types import Ptr, i64, u8, u32, u64
@@ -23,7 +37,11 @@ from innkeeper.native.types import Ptr, i64, u8, u32, u64
 SLICE = 20000
 """Instructions between looks at time, interrupts and requests: about 25 us."""
 
+EXACT_MARGIN = 2100
+"""More than a hart can run past its budget: it looks at it at branches and at the end of a page."""
+
 EXIT_REQUEST, EXIT_IDLE, EXIT_BREAK, EXIT_STEP, EXIT_WATCH, EXIT_COUNT = 1, 2, 3, 4, 5, 6
+EXIT_TRAP, EXIT_BLOCK = 7, 8
 
 
 @intrinsic
@@ -32,15 +50,64 @@ def execute(h: Hart) -> None:
     raise NotImplementedError
 
 
+def nobody_takes(h: Hart, cause: u64) -> bool:
+    """Tell whether the vector for an exception is 0: software has never set it."""
+    vector = h.mtvec
+    if h.priv <= PRIV_S and ((h.medeleg >> cause) & 1) != 0:
+        vector = h.stvec
+    return (vector & ~u64(3)) == 0
+
+
+def trap_stop(h: Hart, cause: u64) -> u32:
+    """Return why an instruction that raised `cause` goes to the host instead, 0 if it does not."""
+    e = emu(h)
+    if e.host_error != 0:
+        e.host_error = u32(0)
+        return u32(EXIT_REQUEST)
+    if cause == STOP_WATCH:
+        return u32(EXIT_WATCH)
+    if ((e.trap_stops >> cause) & 1) != 0 or (e.stop_unhandled != 0 and nobody_takes(h, cause)):
+        return u32(EXIT_TRAP)
+    return u32(0)
+
+
 @noinline
 def take_trap(h: Hart, pc: u64) -> None:
-    """Enter the trap that an instruction at `pc` has raised."""
-    emu(h).stat_traps = emu(h).stat_traps + 1
+    """Enter the trap that an instruction at `pc` has raised, or stop before that instruction.
+
+    It costs budget, so that a hart whose handler faults for ever still comes back.
+    """
+    e = emu(h)
+    e.stat_traps = e.stat_traps + 1
     h.trap_pending = 0
-    cause, tval = h.trap_cause, h.trap_tval
-    if cause == ILLEGAL_INSTRUCTION and tval == 0:
-        tval = illegal_bits(h, pc)
-    enter_trap(h, cause, tval, pc)
+    h.budget = h.budget - 1
+    h.slice = h.slice - 1
+    if h.trap_cause == ILLEGAL_INSTRUCTION and h.trap_tval == 0:
+        h.trap_tval = illegal_bits(h, pc)
+    reason = trap_stop(h, h.trap_cause)
+    if reason != 0:
+        stop_at(h, pc, reason)
+        return
+    e.ticks = e.ticks + 1
+    enter_trap(h, h.trap_cause, h.trap_tval, pc)
+    end_block(h)
+
+
+@noinline
+def deliver_trap(h: Hart) -> None:
+    """Enter the trap that the host was shown (EXIT_TRAP)."""
+    e = emu(h)
+    e.ticks = e.ticks + 1
+    e.block_ended = u32(1)
+    enter_trap(h, h.trap_cause, h.trap_tval, h.pc)
+
+
+def end_block(h: Hart) -> None:
+    """Note that control has gone elsewhere; in block mode that is for the host to see."""
+    e = emu(h)
+    e.block_ended = u32(1)
+    if shared_code(h).block_mode != 0 and e.exit_reason == 0:
+        e.exit_reason = u32(EXIT_BLOCK)
 
 
 def obey_flushes(h: Hart) -> None:
@@ -67,20 +134,34 @@ def resume_cell(h: Hart) -> Ptr[Operands]:
             if (pending(h) & h.mie) == 0:
                 return nowhere
             h.wfi = u32(0)
-        cause = interrupt_to_take(h)
-        if cause != 0:
-            enter_trap(h, cause, u64(0), h.pc)
+        if (e.step & STEP_UNINTERRUPTED) == 0:
+            cause = interrupt_to_take(h)
+            if cause != 0:
+                enter_trap(h, cause, u64(0), h.pc)
+                end_block(h)
+                if e.exit_reason != 0:
+                    return nowhere
         n = bank_number(h)
         if n == BANK_MPRV:
             flush_bank(h, n)
         e.bank = ptr_cast(Ptr[u8], e.banks[n])
         try:
             if e.step != 0:
-                return decode_scratch(h, h.pc)
+                return step_cell(h)
             return fetch_cells(h, h.pc)
         except Trap:
             take_trap(h, h.pc)
     return nowhere
+
+
+def step_cell(h: Hart) -> Ptr[Operands]:
+    """Return the scratch cell of the one instruction to execute; there is no budget after it."""
+    if (emu(h).step & STEP_BREAKS) != 0 and is_breakpoint(shared_code(h), h.pc):
+        emu(h).exit_reason = u32(EXIT_BREAK)
+        return ptr_cast(Ptr[Operands], u64(0))
+    h.slice = h.slice - h.budget
+    h.budget = i64(0)
+    return decode_scratch(h, h.pc)
 
 
 @noinline
@@ -118,15 +199,74 @@ def run_slice(h: Hart, length: i64) -> None:
     fp_enter(h)
     execute(h)
     fp_leave(h)
-    h.instret = h.instret + u64(h.slice - h.budget)
+    done = u64(h.slice - h.budget)
+    h.instret = h.instret + done
+    emu(h).ticks = emu(h).ticks + done
     h.slice = i64(0)
     h.budget = i64(0)
     emu(h).stat_slices = emu(h).stat_slices + 1
 
 
+@noinline
+def step(h: Hart, how: u32) -> None:
+    """Execute one instruction, or enter one trap; `exit_reason` is EXIT_STEP if nothing else is."""
+    e = emu(h)
+    before = e.step
+    e.step = how
+    run_slice(h, i64(1))
+    e.step = before
+    if e.exit_reason == 0:
+        e.exit_reason = u32(EXIT_STEP)
+
+
+@noinline
+def settle_break(h: Hart) -> None:
+    """Sort out a break: a breakpoint, the end of a block, or another mapping of a broken page."""
+    e = emu(h)
+    if is_breakpoint(shared_code(h), h.pc):
+        return
+    e.exit_reason = u32(0)
+    step(h, u32(STEP))
+    if e.exit_reason == EXIT_STEP or e.exit_reason == EXIT_BLOCK:
+        ended = shared_code(h).block_mode != 0 and e.block_ended != 0
+        e.exit_reason = u32(EXIT_BLOCK) if ended else u32(0)
+
+
+@noinline
+def step_out(h: Hart, count: i64) -> None:
+    """Execute exactly `count` instructions, one by one, or fewer if there is a reason to stop."""
+    e = emu(h)
+    left = count
+    while left > 0 and can_run(h):
+        step(h, u32(STEP | STEP_BREAKS))
+        left = left - 1
+        if e.exit_reason == EXIT_STEP:
+            e.exit_reason = u32(0)
+            if shared_code(h).block_mode != 0 and e.block_ended != 0:
+                e.exit_reason = u32(EXIT_BLOCK)
+        if e.exit_reason != 0:
+            return
+
+
+def run_hart(h: Hart, left: i64) -> None:
+    """Give a hart its turn: a slice, one step, or the last few of `left` instructions."""
+    e = emu(h)
+    if e.step != 0:
+        step(h, e.step)
+    elif left >= 0 and left <= EXACT_MARGIN:
+        step_out(h, left)
+    else:
+        length = i64(SLICE)
+        if left >= 0 and left - EXACT_MARGIN < length:
+            length = left - EXACT_MARGIN
+        run_slice(h, length)
+    if e.exit_reason == EXIT_BREAK:
+        settle_break(h)
+
+
 def can_run(h: Hart) -> bool:
     """Tell whether a hart has something to execute."""
-    if h.stop != 0:
+    if h.stop != 0 or emu(h).held != 0:
         return False
     if h.wfi == 0:
         return True
@@ -134,14 +274,23 @@ def can_run(h: Hart) -> bool:
     return (pending(h) & h.mie) != 0
 
 
+def drop_reservations(first: EmuHart, n: u32) -> None:
+    """Take the reservations of all harts but one, which may now write anywhere."""
+    for k in range(first.hart_count):
+        if k != n:
+            other = ptr_cast(Hart, first.harts[k])
+            other.reservation = u64(NO_RESERVATION)
+
+
 def run(first: EmuHart, limit: i64) -> u32:
     """Run all harts of the machine in turn; return why (`EXIT_...`).
 
-    `limit` is how many instructions every hart may execute, -1 for no limit.
+    `limit` is how many instructions each hart may execute, traps included; -1 for no limit.
     """
     left = limit
     while True:
         busy = False
+        used = u64(0)
         for n in range(first.hart_count):
             h = ptr_cast(EmuHart, first.harts[n])
             if first.exit_request != 0:
@@ -149,20 +298,19 @@ def run(first: EmuHart, limit: i64) -> u32:
                 return u32(EXIT_REQUEST)
             if can_run(h):
                 busy = True
-                length = i64(SLICE)
-                if left >= 0 and left < length:
-                    length = left
-                if h.step != 0:
-                    length = i64(1)
-                run_slice(h, length)
                 if first.hart_count > 1:
-                    h.reservation = u64(NO_RESERVATION)
+                    drop_reservations(first, n)
+                before = h.ticks
+                run_hart(h, left)
+                if h.ticks - before > used:
+                    used = h.ticks - before
                 if h.exit_reason != 0:
                     reason = h.exit_reason
                     h.exit_reason = u32(0)
+                    first.exit_hart = n
                     return reason
         if left >= 0:
-            left = left - SLICE
+            left = left - i64(used)
             if left <= 0:
                 return u32(EXIT_COUNT)
         if not busy:

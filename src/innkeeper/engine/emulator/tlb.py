@@ -19,6 +19,7 @@ from innkeeper.engine.emulator.hart import (
     Code,
     EmuHart,
 )
+from innkeeper.engine.emulator.watch import page_is_watched
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.hart import Hart
 from innkeeper.isa.riscv.mmu import (
@@ -161,7 +162,9 @@ def fill(h: Hart, n: u32, va: u64, pa: u64, pte: u64, priv: u32) -> None:
     e = emu(h)
     page = pa & PAGE
     offset = page - h.ram_base
-    if offset >= h.ram_size or h.ram_size - offset < 4096 or e.watch_count != 0:
+    if offset >= h.ram_size or h.ram_size - offset < 4096:
+        return
+    if e.watch_count != 0 and page_is_watched(h, va):
         return
     readable = (pte & PTE_R) != 0 or ((pte & PTE_X) != 0 and (h.mstatus & st.MXR) != 0)
     writable = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D)

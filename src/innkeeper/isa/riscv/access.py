@@ -18,6 +18,7 @@ from innkeeper.native.intrinsics import addr, noinline, ptr_offset
 from innkeeper.native.types import Ptr, u8, u16, u32, u64
 
 PAGE_MASK = 0xFFF
+READS, WRITES = 1, 2
 
 
 def in_ram(h: Hart, pa: u64, size: u32) -> bool:
@@ -74,6 +75,13 @@ def written(h: Hart, pa: u64) -> None:
     """Note a store by the long way; an engine that keeps translated code replaces this."""
 
 
+def about_to(h: Hart, va: u64, size: u32, access: u32, value: u64) -> None:
+    """Note an access before it is made; an engine with watchpoints replaces this.
+
+    `access` is READS, WRITES or both; `value` what will be stored, 0 where that is not known.
+    """
+
+
 def phys_write(h: Hart, pa: u64, value: u64, size: u32, va: u64) -> None:
     """Write to RAM or a device; `va` is only for the fault."""
     if in_ram(h, pa, size):
@@ -89,6 +97,7 @@ def phys_write(h: Hart, pa: u64, value: u64, size: u32, va: u64) -> None:
 @noinline
 def load_slow(h: Hart, va: u64, size: u32) -> u64:
     """Load `size` bytes (1, 2, 4, 8), zero-extended; misaligned accesses are done in bytes."""
+    about_to(h, va, size, u32(READS), u64(0))
     if (va & (u64(size) - 1)) == 0:
         return phys_read(h, translate(h, va, ACCESS_READ, size), size, va)
     value = u64(0)
@@ -102,14 +111,16 @@ def load_slow(h: Hart, va: u64, size: u32) -> u64:
 @noinline
 def store_slow(h: Hart, va: u64, value: u64, size: u32) -> None:
     """Store `size` bytes (1, 2, 4, 8); nothing is written when any part of it would fault."""
+    about_to(h, va, size, u32(WRITES), value)
     if (va & (u64(size) - 1)) == 0:
         phys_write(h, translate(h, va, ACCESS_WRITE, size), value, size, va)
         return
-    first = translate(h, va, ACCESS_WRITE, u32(1))
     room = u64(4096) - (va & PAGE_MASK)
+    first_size = size if room >= u64(size) else u32(room)
+    first = translate(h, va, ACCESS_WRITE, first_size)
     second = first
-    if room < u64(size):
-        second = translate(h, va + room, ACCESS_WRITE, u32(1)) - room
+    if first_size < size:
+        second = translate(h, va + room, ACCESS_WRITE, size - first_size) - room
     for n in range(size):
         base = first if u64(n) < room else second
         byte = (value >> (n * 8)) & 0xFF
@@ -121,6 +132,7 @@ def rw_pointer_slow(h: Hart, va: u64, size: u32) -> Ptr[u8]:
     """Return the host pointer for an atomic access (Unprivileged 14.4)."""
     if (va & (u64(size) - 1)) != 0:
         raise Trap(STORE_MISALIGNED, va)
+    about_to(h, va, size, u32(READS | WRITES), u64(0))
     pa = translate(h, va, ACCESS_WRITE, size)
     if not in_ram(h, pa, size):
         raise Trap(STORE_ACCESS_FAULT, va)

@@ -53,9 +53,7 @@ bext $d, $s, $i     <- bexti $d, $s, $i
 binv $d, $s, $i     <- binvi $d, $s, $i
 bset $d, $s, $i     <- bseti $d, $s, $i
 beqz $s, $o         = beq $s, zero, $o
-beqz $s, $o         -> beq zero, $s, $o
 bnez $s, $o         = bne $s, zero, $o
-bnez $s, $o         -> bne zero, $s, $o
 blez $s, $o         = bge zero, $s, $o
 bgez $s, $o         = bge $s, zero, $o
 bltz $s, $o         = blt $s, zero, $o

@@ -194,6 +194,14 @@ def read_machine(h: Hart, number: u32) -> u64:
     return u64(0)
 
 
+def csr_kept(h: Hart, number: u32, old: u64) -> u64:
+    """Return what setting or clearing bits starts from, `old` being what was read.
+
+    For mip it is what software wrote: lines from outside are never written back (3.1.9).
+    """
+    return h.mip if number == MIP else old
+
+
 @noinline
 def csr_write(h: Hart, number: u32, value: u64) -> None:
     """Write a CSR that `csr_read` has already admitted; fields keep only legal values."""
@@ -325,12 +333,14 @@ def write_machine(h: Hart, number: u32, value: u64) -> None:
         h.mtval = value
     elif number == MIP:
         writable = u64(st.S_INTERRUPTS)
+        if (h.menvcfg & st.ENVCFG_STCE) != 0:
+            writable = u64(st.S_INTERRUPTS & ~(1 << 5))  # STIP is stimecmp's alone (Sstc 2)
         h.mip = (h.mip & ~writable) | (value & writable)
     elif number >= PMPCFG0 and number < PMPCFG0 + 4:
         write_pmpcfg(h, (number - PMPCFG0) * 4, value)
     elif number >= PMPADDR0 and number < PMPADDR0 + 16:
         write_pmpaddr(h, number - PMPADDR0, value)
     elif number == MCYCLE:
-        h.mcycle_offset = value - retired(h)
+        h.mcycle_offset = value - retired(h) - 1
     elif number == MINSTRET:
-        h.minstret_offset = value - retired(h)
+        h.minstret_offset = value - retired(h) - 1  # what is written is what comes next (Zicsr)

@@ -138,7 +138,8 @@ def _shorten(name: str, written: list[str]) -> tuple[str, list[str]]:
         shorter = alias.match(written)
         if shorter is not None:
             return alias.name, shorter
-    if written and written[-1] == "dyn":
+    # Where an alias leaves out another mode, leaving out dyn would change the meaning.
+    if written and written[-1] == "dyn" and not any(a.name == name for a in WRITING.get(name, ())):
         return name, written[:-1]
     return name, _fence_sets(name, written)
 

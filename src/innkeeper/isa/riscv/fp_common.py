@@ -80,6 +80,7 @@ def fp_write(h: Hart, fflags: u32, frm: u32) -> None:
     h.fflags = fflags & FFLAGS_MASK
     h.frm = frm & FRM_MASK
     host_fp_set(h.frm if h.frm <= RUP else u32(0))
+    h.mstatus = h.mstatus | (FS | SD)
     fp_update_ready(h)
 
 

@@ -30,21 +30,21 @@ PMP_TOR, PMP_NA4, PMP_NAPOT = 1, 2, 3
 
 
 def page_fault(h: Hart, va: u64, access: u32) -> None:
-    """Raise the page fault of an access."""
+    """Raise the page fault of an access; one that is neither fetch nor read faults as a store."""
     if access == ACCESS_EXEC:
         raise Trap(INSTRUCTION_PAGE_FAULT, va)
-    if access == ACCESS_WRITE:
-        raise Trap(STORE_PAGE_FAULT, va)
-    raise Trap(LOAD_PAGE_FAULT, va)
+    if access == ACCESS_READ:
+        raise Trap(LOAD_PAGE_FAULT, va)
+    raise Trap(STORE_PAGE_FAULT, va)
 
 
 def access_fault(h: Hart, va: u64, access: u32) -> None:
     """Raise the access fault of an access."""
     if access == ACCESS_EXEC:
         raise Trap(INSTRUCTION_ACCESS_FAULT, va)
-    if access == ACCESS_WRITE:
-        raise Trap(STORE_ACCESS_FAULT, va)
-    raise Trap(LOAD_ACCESS_FAULT, va)
+    if access == ACCESS_READ:
+        raise Trap(LOAD_ACCESS_FAULT, va)
+    raise Trap(STORE_ACCESS_FAULT, va)
 
 
 def effective_priv(h: Hart, access: u32) -> u32:

@@ -1,0 +1,123 @@
+"""Option types and options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from innkeeper.base.errors import UsageError
+from innkeeper.base.units import MIB, parse_size
+from innkeeper.guests.config import DEFAULT_MEMORY_BYTES, Disk, Volume
+
+F = TypeVar("F", bound=Callable[..., Any])
+ARCHITECTURES = ("riscv64",)
+ENGINES = ("emulate",)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+class SizeType(click.ParamType):
+    """`512M`, `2G` or `4096` as bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Return bytes."""
+        return value if isinstance(value, int) else parse_size(value)
+
+
+class DurationType(click.ParamType):
+    """`90`, `1.5s`, `10m` or `2h` as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        match = _DURATION.fullmatch(value)
+        if match is None or not float(match[1]):
+            raise UsageError(f"{value!r} is not a duration", fix="write it as 90, 1.5s, 10m or 2h")
+        return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+class AddressType(click.ParamType):
+    """An address or number in any of Python's bases."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Return the number."""
+        try:
+            number = value if isinstance(value, int) else int(value, 0)
+        except ValueError:
+            raise UsageError(f"{value!r} is not an address", fix="write it as 0x80000000") from None
+        if not 0 <= number < 1 << 64:
+            raise UsageError(f"{value} is not a 64-bit address")
+        return number
+
+
+FILE = click.Path(path_type=Path)
+
+
+def combined(options: Iterable[Callable[[F], F]]) -> Callable[[F], F]:
+    """Return one decorator for `options`, in the order they are shown."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(list(options)):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+machine_options = combined(
+    [
+        click.option("--arch", type=click.Choice(ARCHITECTURES), default=ARCHITECTURES[0],
+                     show_default=True, help="The guest's processor architecture."),
+        click.option("--cpus", type=click.IntRange(1, 64), default=1, show_default=True,
+                     metavar="N", help="How many processors the guest has."),
+        click.option("--memory", "-m", type=SizeType(), default=f"{DEFAULT_MEMORY_BYTES // MIB}M",
+                     show_default=True, help="How much memory the guest has."),
+        click.option("--volume", "-v", "volumes", multiple=True, metavar="SRC:DST[:ro]",
+                     help="Share the host directory SRC as DST in the guest."),
+        click.option("--timeout", type=DurationType(), default=None,
+                     help="End the guest after this long, with exit status 124."),
+        click.option("--name", default=None, help="A name for the guest."),
+        click.option("--explain", is_flag=True, help="Say what would be done, and do nothing."),
+    ]
+)  # fmt: skip
+
+json_option = click.option(
+    "-o", "--output", "output", type=click.Choice(["table", "json"]), default="table",
+    show_default=True, help="The form of the answer.",
+)  # fmt: skip
+
+
+def parse_volumes(texts: Iterable[str]) -> tuple[Volume, ...]:
+    """Return the volumes of `--volume`."""
+    return tuple(Volume.parse(text) for text in texts)
+
+
+def parse_disks(texts: Iterable[str]) -> tuple[Disk, ...]:
+    """Return the disks of `--disk`."""
+    return tuple(Disk.parse(text) for text in texts)
+
+
+def parse_environment(texts: Iterable[str]) -> dict[str, str]:
+    """Return the variables of `--env`: `NAME=VALUE`, or `NAME` for the host's own value."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise UsageError(f"environment variable {text!r} has no name", fix="-e NAME=VALUE")
+        if equals:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
