@@ -197,7 +197,7 @@ class _Guest:
         io = GuestIO(stdin=stdin, stdout=stdout, stderr=stderr)
         if events is not None:
             io.events = events
-        handles = ConsolePorts(**{name: port for name, port in ports.items()})
+        handles = ConsolePorts(**ports)
         loop = SessionLoop(session, ports=handles, io=io, lock=self.lock)
         for port in ports.values():
             port.sink.guest_open(True)

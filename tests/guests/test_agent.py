@@ -35,7 +35,7 @@ def ask(*argv: str | bytes, **request: object) -> GuestRequest:
 def test_arguments_environment_and_streams_are_exact() -> None:
     every_byte = bytes(range(1, 256))
     words = [b"a b", b"", b"it's", b'"$(reboot)"\n', every_byte, b"'" * 5, b"-n", b"\xff\x81\x82"]
-    script = b"printf '%s\\0' \"$@\"; printf '%s\\0' \"$ODD\" \"$PWD\" >&2; exit 7"
+    script = b'printf \'%s\\0\' "$@"; printf \'%s\\0\' "$ODD" "$PWD" >&2; exit 7'
     env = PATH | {"ODD": os.fsdecode(every_byte), "NOT.AN-IDENTIFIER": "1"}
     request = ask("sh", "-c", script, "sh", *words, env=env, workdir="/sys/class")
     run = qemu_peer.run_guest(request)
@@ -147,7 +147,7 @@ class Typist(threading.Thread):
 def test_a_terminal_is_a_terminal() -> None:
     script = (
         "tty; stty size; trap 'stty size; exit 5' WINCH; echo ask; "
-        "while read -r line; do echo \"<$line>\"; done"
+        'while read -r line; do echo "<$line>"; done'
     )
     resize = ResizeEvent(TerminalSize(rows=40, columns=132))
     user = Typist([(b"ask", b"hel\x7f\x7fi\r"), (b"<hi>", resize)])

@@ -34,13 +34,30 @@ the machine could not be run."""
 @click.option("--kernel", type=FILE, default=None, help="The kernel.")
 @click.option("--initrd", type=FILE, default=None, help="The initial RAM file system.")
 @click.option("--append", default="", metavar="TEXT", help="The kernel's command line.")
-@click.option("--disk", "disks", multiple=True, metavar="FILE[,ro]",
-              help="A disk image, as a virtio block device.")
+@click.option(
+    "--disk",
+    "disks",
+    multiple=True,
+    metavar="FILE[,ro]",
+    help="A disk image, as a virtio block device.",
+)
+@click.option("--raw", is_flag=True, help="FILE is bare machine code.")
 @machine_options
-@click.option("--gdb", is_flag=False, flag_value=GDB_DEFAULT, default=None, metavar="[ADDR]",
-              help=f"Wait for gdb at ADDR (default {GDB_DEFAULT}) before the first instruction.")
-@click.option("--device-tree", type=FILE, default=None, metavar="FILE",
-              help="Write the machine's device tree blob to FILE and exit (- for stdout).")
+@click.option(
+    "--gdb",
+    is_flag=False,
+    flag_value=GDB_DEFAULT,
+    default=None,
+    metavar="[ADDR]",
+    help=f"Wait for gdb at ADDR (default {GDB_DEFAULT}) before the first instruction.",
+)
+@click.option(
+    "--device-tree",
+    type=FILE,
+    default=None,
+    metavar="FILE",
+    help="Write the machine's device tree blob to FILE and exit (- for stdout).",
+)
 @click.argument("file", type=FILE, required=False)  # fmt: skip
 def boot(**options: Any) -> int:
     """Boot FILE, or what --kernel, --bios and --disk give, with the serial console here.
@@ -77,6 +94,7 @@ def boot_config(options: dict[str, Any]) -> BootConfig:
         disks=parse_disks(options["disks"]),
         volumes=parse_volumes(options["volumes"]),
         gdb=options["gdb"],
+        raw=options["raw"],
         arch=options["arch"],
         cpus=options["cpus"],
         memory_bytes=options["memory"],

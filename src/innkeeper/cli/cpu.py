@@ -10,7 +10,7 @@ import click
 
 from innkeeper.base.errors import MachineError, UsageError
 from innkeeper.base.units import MIB
-from innkeeper.cli.options import FILE, AddressType, DurationType, SizeType, combined
+from innkeeper.cli.options import FILE, address, combined, duration, size
 
 if TYPE_CHECKING:
     from innkeeper.cpu import Cpu, Stop
@@ -25,13 +25,13 @@ Examples:
   inn cpu trace --limit 20 hello.s"""
 
 base_option = click.option(
-    "--base", type=AddressType(), default=None, metavar="ADDR",
+    "--base", type=address, default=None, metavar="ADDR",
     help="Where source and bare code go (default 0x80000000).",
 )  # fmt: skip
 program_options = combined(
     [
         base_option,
-        click.option("--memory", "-m", type=SizeType(), default="64M", show_default=True,
+        click.option("--memory", "-m", type=size, metavar="SIZE", default="64M", show_default=True,
                      help="How much memory the program has."),
         click.option("--mode", type=click.Choice(["M", "S", "U"]), default=None,
                      help="The privilege mode it starts in (default U)."),
@@ -48,10 +48,22 @@ def cpu() -> None:
 
 @cpu.command(epilog="\b\nExamples:\n  inn cpu asm hello.s\n  inn cpu asm hello.s -o hello.elf")
 @click.argument("source", type=FILE)
-@click.option("-o", "--output", type=FILE, default=None, metavar="FILE",
-              help="Write the program here (- for stdout) instead of listing it.")
-@click.option("--format", "form", type=click.Choice(["elf", "bin"]), default="elf",
-              show_default=True, help="The form of the output file.")
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    default=None,
+    metavar="FILE",
+    help="Write the program here (- for stdout) instead of listing it.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["elf", "bin"]),
+    default="elf",
+    show_default=True,
+    help="The form of the output file.",
+)
 @click.option("--compress", is_flag=True, help="Use compressed instructions where they fit.")
 @base_option  # fmt: skip
 def asm(source: Path, output: Path | None, form: str, compress: bool, base: int | None) -> None:
@@ -76,33 +88,49 @@ def asm(source: Path, output: Path | None, form: str, compress: bool, base: int 
             _list(disassemble(program.image[start : start + section.size], section.address), names)
 
 
-@cpu.command(epilog="\b\nExamples:\n  inn cpu disasm hello.elf\n  inn cpu disasm --hex 02a00513 8082")
+@cpu.command(
+    epilog="\b\nExamples:\n  inn cpu disasm hello.elf\n  inn cpu disasm --hex 02a00513 8082"
+)
 @click.argument("what", nargs=-1, required=True, metavar="FILE|WORD...")
-@click.option("--hex", "as_hex", is_flag=True, help="The arguments are instructions in hexadecimal.")
+@click.option(
+    "--hex", "as_hex", is_flag=True, help="The arguments are instructions in hexadecimal."
+)
 @click.option("--no-aliases", is_flag=True, help="Write no pseudo-instructions.")
 @base_option  # fmt: skip
 def disasm(what: tuple[str, ...], as_hex: bool, no_aliases: bool, base: int | None) -> None:
     """Disassemble an ELF or bare binary FILE (- for stdin), or instructions given as WORDs."""
     from innkeeper.cpu import disassemble
 
+    names: dict[int, list[str]] = {}
     if as_hex:
-        pieces, names = [(base or 0, b"".join(map(_word, what)))], {}
+        pieces = [(base or 0, b"".join(map(_word, what)))]
     elif len(what) > 1:
         raise click.UsageError("one FILE, please, or --hex with words")
     else:
         pieces, names = _code(Path(what[0]), DEFAULT_BASE if base is None else base)
-    for address, data in pieces:
-        _list(disassemble(data, address, aliases=not no_aliases), names)
+    for place, data in pieces:
+        _list(disassemble(data, place, aliases=not no_aliases), names)
 
 
-@cpu.command(epilog="\b\nExamples:\n  inn cpu run hello.s\n  inn cpu run --limit 1000000 --registers a.elf")
+@cpu.command(
+    epilog="\b\nExamples:\n  inn cpu run hello.s\n  inn cpu run --limit 1000000 --registers a.elf"
+)
 @click.argument("file", type=FILE)
 @program_options
-@click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N",
-              help="Stop after N instructions.")
-@click.option("--timeout", type=DurationType(), default=None, help="Stop after this long.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Stop after N instructions.",
+)
+@click.option(
+    "--timeout", type=duration, default=None, metavar="TIME", help="Stop after this long."
+)
 @click.option("--registers", is_flag=True, help="Show the registers on stderr at the end.")  # fmt: skip
-def run(file: Path, limit: int | None, timeout: float | None, registers: bool, **options: Any) -> int:
+def run(
+    file: Path, limit: int | None, timeout: float | None, registers: bool, **options: Any
+) -> int:
     """Run FILE (assembly source, ELF or bare code) until it exits.
 
     `ecall` with a7 = 93 exits with a0, and a7 = 64 writes a2 bytes at a1 to descriptor a0.
@@ -125,7 +153,8 @@ def trace(file: Path, limit: int, **options: Any) -> int:
     machine = _machine(file, options)
     for done in machine.trace(max_instructions=limit):
         changed = "  ".join(f"{name}={value:#x}" for name, value in done.writes.items())
-        click.echo(f"{done.pc:#010x}  {done.bits:0{done.size * 2}x}  {done.text:<32}  {changed}".rstrip())
+        bits = f"{done.bits:0{done.size * 2}x}"
+        click.echo(f"{done.pc:#010x}  {bits:8}  {done.text:<32}  {changed}".rstrip())
     return machine.exit_code or 0
 
 
@@ -161,10 +190,10 @@ def _show_registers(machine: Cpu) -> None:
 
 
 def _list(lines: Any, names: dict[int, list[str]]) -> None:
-    for address, bits, size, text in lines:
-        for name in names.get(address, ()):
+    for place, bits, length, text in lines:
+        for name in names.get(place, ()):
             click.echo(f"{name}:")
-        click.echo(f"{address:#10x}:  {bits:0{size * 2}x}".ljust(24) + f"  {text}".rstrip())
+        click.echo(f"{place:#10x}:  {bits:0{length * 2}x}".ljust(24) + f"  {text}".rstrip())
 
 
 def _code(file: Path, base: int) -> tuple[list[tuple[int, bytes]], dict[int, list[str]]]:
@@ -179,8 +208,8 @@ def _code(file: Path, base: int) -> tuple[list[tuple[int, bytes]], dict[int, lis
 
     header = elf.parse_header(data[:64])
     names: dict[int, list[str]] = {}
-    for name, address in sorted(elf.read_symbols(header, read_at).items()):
-        names.setdefault(address, []).append(name)
+    for name, place in sorted(elf.read_symbols(header, read_at).items()):
+        names.setdefault(place, []).append(name)
     segments = elf.read_segments(header, read_at, len(data))
     return [(s.virtual, read_at(s.offset, s.file_bytes)) for s in segments], names
 

@@ -21,45 +21,28 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
-class SizeType(click.ParamType):
-    """`512M`, `2G` or `4096` as bytes."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        """Return bytes."""
-        return value if isinstance(value, int) else parse_size(value)
+def size(text: str) -> int:
+    """Read `512M`, `2G` or `4096` as bytes."""
+    return parse_size(text)
 
 
-class DurationType(click.ParamType):
-    """`90`, `1.5s`, `10m` or `2h` as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Return seconds."""
-        if isinstance(value, float):
-            return value
-        match = _DURATION.fullmatch(value)
-        if match is None or not float(match[1]):
-            raise UsageError(f"{value!r} is not a duration", fix="write it as 90, 1.5s, 10m or 2h")
-        return float(match[1]) * _SECONDS[match[2] or "s"]
+def duration(text: str) -> float:
+    """Read `90`, `1.5s`, `10m` or `2h` as seconds."""
+    match = _DURATION.fullmatch(text)
+    if match is None or not float(match[1]):
+        raise UsageError(f"{text!r} is not a duration", fix="write it as 90, 1.5s, 10m or 2h")
+    return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
-class AddressType(click.ParamType):
-    """An address or number in any of Python's bases."""
-
-    name = "address"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        """Return the number."""
-        try:
-            number = value if isinstance(value, int) else int(value, 0)
-        except ValueError:
-            raise UsageError(f"{value!r} is not an address", fix="write it as 0x80000000") from None
-        if not 0 <= number < 1 << 64:
-            raise UsageError(f"{value} is not a 64-bit address")
-        return number
+def address(text: str) -> int:
+    """Read an address or a number in any of Python's bases."""
+    try:
+        number = int(text, 0)
+    except ValueError:
+        raise UsageError(f"{text!r} is not an address", fix="write it as 0x80000000") from None
+    if not 0 <= number < 1 << 64:
+        raise UsageError(f"{text} is not a 64-bit address")
+    return number
 
 
 FILE = click.Path(path_type=Path)
@@ -82,11 +65,11 @@ machine_options = combined(
                      show_default=True, help="The guest's processor architecture."),
         click.option("--cpus", type=click.IntRange(1, 64), default=1, show_default=True,
                      metavar="N", help="How many processors the guest has."),
-        click.option("--memory", "-m", type=SizeType(), default=f"{DEFAULT_MEMORY_BYTES // MIB}M",
+        click.option("--memory", "-m", type=size, metavar="SIZE", default=f"{DEFAULT_MEMORY_BYTES // MIB}M",
                      show_default=True, help="How much memory the guest has."),
         click.option("--volume", "-v", "volumes", multiple=True, metavar="SRC:DST[:ro]",
                      help="Share the host directory SRC as DST in the guest."),
-        click.option("--timeout", type=DurationType(), default=None,
+        click.option("--timeout", type=duration, default=None, metavar="TIME",
                      help="End the guest after this long, with exit status 124."),
         click.option("--name", default=None, help="A name for the guest."),
         click.option("--explain", is_flag=True, help="Say what would be done, and do nothing."),

@@ -39,20 +39,42 @@ not be run, 126 or 127 when the command cannot be executed or is not there."""
 )  # fmt: skip
 @click.option("-i", "--interactive", is_flag=True, help="Pass on stdin even from a terminal.")
 @click.option("-t", "--tty", is_flag=True, help="Give the command a terminal (usually -it).")
-@click.option("--env", "-e", "env", multiple=True, metavar="NAME[=VALUE]",
-              help="Set a variable in the command's environment.")
-@click.option("--workdir", "-w", default="/", show_default=True, metavar="DIR",
-              help="The command's working directory.")
-@click.option("--user", "-u", default=None, metavar="NAME|UID[:GID]",
-              help="The user the command runs as.")
+@click.option(
+    "--env",
+    "-e",
+    "env",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Set a variable in the command's environment.",
+)
+@click.option(
+    "--workdir",
+    "-w",
+    default="/",
+    show_default=True,
+    metavar="DIR",
+    help="The command's working directory.",
+)
+@click.option(
+    "--user", "-u", default=None, metavar="NAME|UID[:GID]", help="The user the command runs as."
+)
 @machine_options
 @click.option("--suite", default=None, help="The distribution's release (Debian: trixie).")
-@click.option("--mirror", default=None, metavar="URL",
-              help="Where packages come from, instead of the host's own mirror.")
+@click.option(
+    "--mirror",
+    default=None,
+    metavar="URL",
+    help="Where packages come from, instead of the host's own mirror.",
+)
 @click.option("--kernel", type=FILE, default=None, help="A kernel to use instead of the image's.")
 @click.option("--append", default="", metavar="TEXT", help="More for the kernel's command line.")
-@click.option("--engine", type=click.Choice(ENGINES), default=ENGINES[0], show_default=True,
-              help="What runs the guest's processor.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default=ENGINES[0],
+    show_default=True,
+    help="What runs the guest's processor.",
+)
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD...]")  # fmt: skip
 def run(**options: Any) -> int:

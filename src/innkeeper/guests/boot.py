@@ -142,7 +142,9 @@ def _run_once(config: BootConfig, machine: VirtMachine, io: GuestIO) -> Outcome 
     return outcome if quit_status is None else quit_status
 
 
-def _debugger(config: BootConfig, machine: VirtMachine, thread: MachineThread) -> Callable[[], None]:
+def _debugger(
+    config: BootConfig, machine: VirtMachine, thread: MachineThread
+) -> Callable[[], None]:
     """Start the gdb server where one is asked for; return what ends it."""
     if config.gdb is None:
         return lambda: None

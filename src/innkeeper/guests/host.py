@@ -173,7 +173,9 @@ def _tools() -> Iterator[Check]:
     checker = tool("gpgv", "sqv")
     fix = "apt-get install gpgv: images are only made from signed releases"
     state = State.OK if checker else State.ABSENT
-    yield Check("signature checker", state, checker or "neither gpgv nor sqv", "" if checker else fix)
+    yield Check(
+        "signature checker", state, checker or "neither gpgv nor sqv", "" if checker else fix
+    )
     maker = tool("mke2fs")
     fix = "apt-get install e2fsprogs; without it the guest formats its own disk"
     state = State.OK if maker else State.ABSENT

@@ -42,7 +42,12 @@ class StreamLoop:
     """Moves bytes between descriptors and ports; what it all means is for the subclass."""
 
     def __init__(
-        self, outputs: list[tuple[int, CharPort]], *, source: CharPort | None, io: GuestIO, lock: Lock
+        self,
+        outputs: list[tuple[int, CharPort]],
+        *,
+        source: CharPort | None,
+        io: GuestIO,
+        lock: Lock,
     ) -> None:
         self._io = io
         self._lock = lock

@@ -61,7 +61,7 @@ class GuestRequest:
     hostname: str = "inn"
     stdin: bool = False
     tty: bool = False
-    terminal: TerminalSize = TerminalSize()
+    terminal: TerminalSize = field(default_factory=TerminalSize)
     modules: Sequence[str] = ()
     root: DiskRoot | None = None
     volumes: Sequence[GuestVolume] = ()
@@ -130,7 +130,7 @@ class GuestRequest:
         workdir = quote(self.workdir)
         if self.root is None:
             identity = b"nsenter -F%s " % user if user else b""
-            lines = [b'cd -- %s || exit 126' % workdir]
+            lines = [b"cd -- %s || exit 126" % workdir]
             return lines + [b" ".join([b"exec", session, identity + b"env", *rest])]
         # In a disk the image's own env looks the command up: busybox's would find itself first.
         enter = b"nsenter -r. -F" + user + b" sh -c " + quote('cd -- "$0" || exit 126; exec "$@"')
@@ -138,7 +138,9 @@ class GuestRequest:
 
     def _variable(self, name: str, value: str) -> bytes:
         if not name or "=" in name:
-            raise UsageError(f"environment variable {name!r} has no usable name", fix="-e NAME=VALUE")
+            raise UsageError(
+                f"environment variable {name!r} has no usable name", fix="-e NAME=VALUE"
+            )
         return _bytes(f"{name}={value}", "environment variable")
 
     def _late_mounts(self) -> str:

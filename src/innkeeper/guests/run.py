@@ -19,7 +19,6 @@ from innkeeper.guests.io import GuestIO
 from innkeeper.guests.loop import ConsolePorts, SessionLoop
 from innkeeper.guests.machine_thread import ConsoleLog, MachineThread
 from innkeeper.guests.request import (
-
     VOLUME_TAG,
     DiskRoot,
     GuestRequest,
@@ -27,7 +26,6 @@ from innkeeper.guests.request import (
     join_initramfs,
 )
 from innkeeper.guests.session import RunSession
-from innkeeper.images import debian, secondstage
 from innkeeper.images.progress import SILENT, Progress
 from innkeeper.images.store import Manifest, Store
 from innkeeper.machines.outcome import Outcome
@@ -35,6 +33,7 @@ from innkeeper.machines.virt import VirtConfig, VirtMachine
 
 CMDLINE = "console=ttyS0 quiet panic=-1"
 SEED_BYTES = 64
+DEFAULT_SUITE = "trixie"
 
 
 @dataclass
@@ -53,9 +52,11 @@ def obtain(
     progress: Progress = SILENT,
 ) -> Manifest:  # fmt: skip
     """Return an image that is ready to run, building it the first time."""
-    suite = suite or debian.DEFAULT_SUITE
+    suite = suite or DEFAULT_SUITE
     image = store.find(name, suite=suite, arch=arch)
     if image is None:
+        from innkeeper.images import debian
+
         image = debian.build(
             name, suite=suite, arch=arch, mirror=mirror, store=store, progress=progress
         )
@@ -64,13 +65,15 @@ def obtain(
 
 def build_image(
     name: str, *, progress: Progress = SILENT, suite: str | None = None,
-    arch: str = debian.DEFAULT_ARCH, mirror: str | None = None, include: Sequence[str] = (),
+    arch: str = "riscv64", mirror: str | None = None, include: Sequence[str] = (),
     tag: str = "", rebuild: bool = False,
 ) -> Manifest:  # fmt: skip
     """Build an image and, where it needs one, run its second stage; return it ready."""
+    from innkeeper.images import debian
+
     store = Store()
     image = debian.build(
-        name, suite=suite or debian.DEFAULT_SUITE, arch=arch, mirror=mirror, include=include,
+        name, suite=suite or DEFAULT_SUITE, arch=arch, mirror=mirror, include=include,
         tag=tag, store=store, progress=progress, rebuild=rebuild,
     )  # fmt: skip
     return _finish(image, store, progress)
@@ -81,6 +84,7 @@ def _finish(image: Manifest, store: Store, progress: Progress) -> Manifest:
     if image.state == "ready":
         return image
     from innkeeper.guests.setup import run_setup
+    from innkeeper.images import secondstage
 
     with store.lock(f"finish-{image.name}-{image.suite}-{image.arch}"):
         again = store.find(image.name, suite=image.suite, arch=image.arch) or image
@@ -134,9 +138,7 @@ def describe_ports(config: RunConfig) -> str:
     return ", ".join(port.name for port in port_configs(config))
 
 
-def _devices(
-    config: RunConfig, image: Manifest, store: Store
-) -> list[MakeDevice]:
+def _devices(config: RunConfig, image: Manifest, store: Store) -> list[MakeDevice]:
     """Return makers of the run's virtio devices: console, entropy, disk, shares."""
     from innkeeper.devices.virtio.entropy import Entropy
 

@@ -52,7 +52,7 @@ class RunSession:
         """True once the guest has its file systems and streams, and stdin may be sent."""
         return self.phase is not Phase.BOOTING
 
-    def receive(self, data: bytes | memoryview) -> None:
+    def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes that the guest wrote to the control port."""
         for byte in bytes(data):
             if self.over:

@@ -31,9 +31,7 @@ def run_setup(job: SetupJob) -> str:
         machine = VirtMachine(config)
         log = ConsoleLog(echo if "console" in os.environ.get("INN_DEBUG", "") else None)
         machine.uart.sink = log
-        plan = plan_boot(
-            config.board(), kernel=job.kernel, initrd=job.initrd, cmdline=job.cmdline
-        )
+        plan = plan_boot(config.board(), kernel=job.kernel, initrd=job.initrd, cmdline=job.cmdline)
         machine.boot(plan)
         machine.run()
         return log.text

@@ -28,7 +28,7 @@ from innkeeper.firmware import virt_layout as at
 from innkeeper.firmware.boot import BootPlan, Mode
 from innkeeper.firmware.virt_tree import HartSpec, VirtBoard
 from innkeeper.isa.riscv import profiles
-from innkeeper.isa.riscv.csr import NS_PER_TICK
+from innkeeper.isa.riscv.hart import NS_PER_TICK
 from innkeeper.machines.lock import MachineLock
 from innkeeper.machines.outcome import End, Outcome
 from innkeeper.machines.sbi import BoardSbi

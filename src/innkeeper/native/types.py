@@ -440,6 +440,13 @@ class _Field:
         write_at(self.kind, owner.address + self.offset, value)
 
 
+def annotated(note: Any, scope: dict[str, Any]) -> Any:
+    """Return the type that an annotation means; plain names spare the price of `eval`."""
+    if not isinstance(note, str):
+        return note
+    return scope[note] if note in scope else eval(note, scope)
+
+
 class Struct:
     """A record shared by CPython and compiled code, declared once by its annotations.
 
@@ -459,7 +466,7 @@ class Struct:
             for name, note in vars(base).get("__annotations__", {}).items():
                 if base is Struct or name.startswith("_"):
                     continue
-                kinds[name] = eval(note, scope) if isinstance(note, str) else note
+                kinds[name] = annotated(note, scope)
         fields = [(name, ctype_of(kind)) for name, kind in kinds.items()]
         cls.CTYPE = type(cls.__name__, (ctypes.Structure,), {"_fields_": fields})
         cls.FIELDS = {n: (k, getattr(cls.CTYPE, n).offset) for n, k in kinds.items()}

@@ -12,6 +12,10 @@ from innkeeper.native.elf import Image
 from innkeeper.native.loaded import LoadedCode
 
 PACKAGE = Path(__file__).resolve().parents[2]
+TABLES, HANDLERS, HANDLER_COUNT = "decode.tables", "handlers", "handlers.count"
+ENDS_BLOCK = "ends.block"
+"""Symbols of what is appended to the code; the count's value is a number, not an offset."""
+
 SOURCES = ("native", "isa", "engine/emulator")
 
 
@@ -63,8 +67,30 @@ def compile_image() -> code_cache.Entry:
         names.append(made[key])
     module.declare("!unlikely", '!90 = !{!"branch_weights", i32 1, i32 2000}')
     text = module.text() + common_handlers()
-    image = compile_ir(text, name="the emulator")
-    return code_cache.Entry(image, {"handlers": names})
+    return code_cache.Entry(_with_tables(compile_ir(text, name="the emulator"), names), {})
+
+
+def _with_tables(image: Image, names: list[tuple[str, str]]) -> Image:
+    """Append the decoder's tables and the handlers' offsets, two for each instruction number."""
+    import ctypes
+    import struct
+
+    from innkeeper.engine.emulator.stops import BLOCK_ENDS
+    from innkeeper.isa.riscv.decode_tables import build_tables
+    from innkeeper.isa.riscv.profiles import instructions
+
+    tables = build_tables(instructions())
+    data = image.data + bytes(-len(image.data) % 64)
+    symbols = {**image.symbols, TABLES: len(data)}
+    data += ctypes.string_at(tables.address, ctypes.sizeof(type(tables).CTYPE))
+    illegal = "op.illegal"
+    offsets = [image.symbols[n] for pair in [(illegal, illegal), *names] for n in pair]
+    data += bytes(-len(data) % 64)
+    symbols[HANDLERS], symbols[HANDLER_COUNT] = len(data), len(offsets)
+    data += struct.pack(f"<{len(offsets)}I", *offsets)
+    symbols[ENDS_BLOCK] = len(data)
+    ends = [False, *((one.base_name or one.name) in BLOCK_ENDS for one in instructions())]
+    return Image(data + bytes(ends), symbols)
 
 
 def _handlers(module: Any, compiler: Any, one: Any, base: str) -> tuple[str, str]:
@@ -88,8 +114,8 @@ def _has_fma() -> bool:
 
 
 @cache
-def emulator_code() -> tuple[LoadedCode, list[tuple[str, str]]]:
-    """Return the emulator's code, from the cache where it is there, and the handlers' names."""
+def emulator_code() -> LoadedCode:
+    """Return the emulator's code, from the cache where it is there."""
     path = code_cache.entry_path(
         "emulator",
         code_cache.host_key(),
@@ -99,6 +125,4 @@ def emulator_code() -> tuple[LoadedCode, list[tuple[str, str]]]:
     if entry is None:
         entry = compile_image()
         code_cache.write(path, entry)
-    return LoadedCode(Image(entry.image.data, entry.image.symbols)), entry.extra["handlers"]
-
-
+    return LoadedCode(entry.image)

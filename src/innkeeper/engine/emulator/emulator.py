@@ -12,14 +12,19 @@ from typing import Any
 from innkeeper.base.errors import InnError, MachineError
 from innkeeper.base.units import MIB, PAGE_BYTES
 from innkeeper.engine.emulator import hart as layout
-from innkeeper.engine.emulator import loop
-from innkeeper.engine.emulator.build import emulator_code
+from innkeeper.engine.emulator.build import (
+    ENDS_BLOCK,
+    HANDLER_COUNT,
+    HANDLERS,
+    TABLES,
+    emulator_code,
+)
 from innkeeper.engine.emulator.hart import Code, EmuHart
 from innkeeper.engine.emulator.inspect import Inspector
 from innkeeper.engine.emulator.stops import BLOCK_ENDS, MAX_BREAKPOINTS, Stops
 from innkeeper.isa.riscv import status as st
-from innkeeper.isa.riscv.atomic import NO_RESERVATION
-from innkeeper.isa.riscv.decode import build_tables
+from innkeeper.isa.riscv.decode import Tables
+from innkeeper.isa.riscv.hart import NO_RESERVATION
 
 MAX_HARTS = 64
 MAP_NORESERVE = 0x4000  # not in the mmap module before Python 3.13
@@ -31,14 +36,14 @@ POOL_BYTES = 96 * MIB
 class Exit(IntEnum):
     """Why native code came back."""
 
-    REQUEST = loop.EXIT_REQUEST
-    IDLE = loop.EXIT_IDLE
-    BREAK = loop.EXIT_BREAK
-    STEP = loop.EXIT_STEP
-    WATCH = loop.EXIT_WATCH
-    COUNT = loop.EXIT_COUNT
-    TRAP = loop.EXIT_TRAP
-    BLOCK = loop.EXIT_BLOCK
+    REQUEST = layout.EXIT_REQUEST
+    IDLE = layout.EXIT_IDLE
+    BREAK = layout.EXIT_BREAK
+    STEP = layout.EXIT_STEP
+    WATCH = layout.EXIT_WATCH
+    COUNT = layout.EXIT_COUNT
+    TRAP = layout.EXIT_TRAP
+    BLOCK = layout.EXIT_BLOCK
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Emulator:
         if not 1 <= config.hart_count <= MAX_HARTS:
             raise MachineError(f"{config.hart_count} harts", why=f"1 to {MAX_HARTS} are possible")
         self.config, self.host = config, host
-        self.loaded, self.handler_names = emulator_code()
+        self.loaded = emulator_code()
         self.code = Code()
         self.harts = [EmuHart() for _ in range(config.hart_count)]
         self.raw = [h.raw for h in self.harts]
@@ -109,8 +114,6 @@ class Emulator:
 
     def _make_code(self) -> None:
         """Allocate the cell pool and fill the tables of handlers."""
-        from innkeeper.isa.riscv.profiles import instructions
-
         page_bytes = layout.CELL_PAGE_CELLS * 16
         pages = POOL_BYTES // page_bytes
         ram_pages = self.config.ram_bytes // PAGE_BYTES + 1
@@ -124,16 +127,18 @@ class Emulator:
         raw.free = ctypes.addressof(self._table(pages, ctypes.c_uint32))
         self.breakpoints = self._table(MAX_BREAKPOINTS, ctypes.c_uint64)
         raw.breakpoints = ctypes.addressof(self.breakpoints)
-        tables = build_tables(instructions())
         ctypes.memmove(
-            self.code.address + Code.FIELDS["tables"][1], tables.address,
-            ctypes.sizeof(type(tables).CTYPE),
+            self.code.address + Code.FIELDS["tables"][1], self.loaded.address(TABLES),
+            ctypes.sizeof(Tables.CTYPE),
         )  # fmt: skip
-        for number, names in enumerate(self.handler_names, 1):
-            for k, name in enumerate(names):
-                raw.handlers[number * 2 + k] = self.loaded.address(name)
-        for number, one in enumerate(instructions(), 1):
-            raw.ends_block[number] = (one.base_name or one.name) in BLOCK_ENDS
+        count = self.loaded.symbols[HANDLER_COUNT]
+        offsets = (ctypes.c_uint32 * count).from_address(self.loaded.address(HANDLERS))
+        for n, offset in enumerate(offsets):
+            raw.handlers[n] = self.loaded.base + offset
+        ctypes.memmove(
+            self.code.address + Code.FIELDS["ends_block"][1], self.loaded.address(ENDS_BLOCK),
+            count // 2,
+        )  # fmt: skip
         for kind in ("decode", "page_end", "cross", "illegal", "break", "step_end"):
             setattr(raw, f"handler_{kind}", self.loaded.address(f"op.{kind}"))
         raw.handler_cross_end = self.loaded.address("op.page_end")

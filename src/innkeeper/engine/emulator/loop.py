@@ -12,7 +12,21 @@ from innkeeper.engine.emulator.cells import (
     illegal_bits,
     is_breakpoint,
 )
-from innkeeper.engine.emulator.hart import BANK_MPRV, STEP, STEP_BREAKS, STEP_UNINTERRUPTED, EmuHart
+from innkeeper.engine.emulator.hart import (
+    BANK_MPRV,
+    EXIT_BLOCK,
+    EXIT_BREAK,
+    EXIT_COUNT,
+    EXIT_IDLE,
+    EXIT_REQUEST,
+    EXIT_STEP,
+    EXIT_TRAP,
+    EXIT_WATCH,
+    STEP,
+    STEP_BREAKS,
+    STEP_UNINTERRUPTED,
+    EmuHart,
+)
 from innkeeper.engine.emulator.hostfp import fp_enter, fp_leave
 from innkeeper.engine.emulator.tlb import (
     bank_number,
@@ -23,10 +37,9 @@ from innkeeper.engine.emulator.tlb import (
     shared_code,
 )
 from innkeeper.engine.emulator.watch import STOP_WATCH
-from innkeeper.isa.riscv.atomic import NO_RESERVATION
 from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.csr import update_timers
-from innkeeper.isa.riscv.hart import Hart, Operands
+from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.sbi import FLUSH_CODE, FLUSH_TLB
 from innkeeper.isa.riscv.status import PRIV_S
@@ -39,9 +52,6 @@ SLICE = 20000
 
 EXACT_MARGIN = 2100
 """More than a hart can run past its budget: it looks at it at branches and at the end of a page."""
-
-EXIT_REQUEST, EXIT_IDLE, EXIT_BREAK, EXIT_STEP, EXIT_WATCH, EXIT_COUNT = 1, 2, 3, 4, 5, 6
-EXIT_TRAP, EXIT_BLOCK = 7, 8
 
 
 @intrinsic

@@ -7,16 +7,13 @@ loses its reservation, so an intervening store by another hart is never missed.
 from __future__ import annotations
 
 from innkeeper.isa.riscv.causes import LOAD_MISALIGNED
-from innkeeper.isa.riscv.hart import Hart, Operands
+from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap, load, rw_pointer
 from innkeeper.isa.riscv.spec import Extension
 from innkeeper.native.intrinsics import atomic_rmw, cmpxchg
 from innkeeper.native.types import i32, u32, u64
 
 A = Extension("A")
-
-NO_RESERVATION = 0xFFFFFFFFFFFFFFFF
-
 
 @A.insn("lr.w", "00010 aq rl 00000 rs1 010 rd 0101111", "rd, (rs1)")
 def lr_w(h: Hart, i: Operands) -> None:

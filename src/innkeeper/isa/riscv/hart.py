@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, i64, u8, u32, u64
 
+NS_PER_TICK = 100
+"""The time CSR counts at 10 MHz."""
+
+NO_RESERVATION = 0xFFFFFFFFFFFFFFFF
+"""`Hart.reservation` when there is none."""
+
 SINK = 32
 """The register number that stands for x0 as a destination: written, never read."""
 

@@ -14,11 +14,11 @@ from functools import cache, lru_cache
 from innkeeper.base.errors import InnError
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.access import fetch_bits
-from innkeeper.isa.riscv.atomic import NO_RESERVATION
 from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.csr import update_timers
-from innkeeper.isa.riscv.decode import ILLEGAL, Tables, build_tables, decode
-from innkeeper.isa.riscv.hart import Hart, Operands
+from innkeeper.isa.riscv.decode import ILLEGAL, Tables, decode
+from innkeeper.isa.riscv.decode_tables import build_tables
+from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.profiles import instructions
 from innkeeper.isa.riscv.spec import Instruction
