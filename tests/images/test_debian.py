@@ -43,6 +43,27 @@ def test_busybox_has_the_kernel_and_an_initramfs_with_its_modules(mirror: Mirror
     assert files[f"usr/lib/modules/{RELEASE}/kernel/fs/ext4/ext4.ko"].data[:4] == b"\x7fELF"
 
 
+def test_a_kernel_package_in_parts(mirror: Mirror) -> None:
+    parts = ("binary", "modules")
+    base = f"./usr/lib/modules/{RELEASE}"
+    old = {p.name: p for p in standard_packages()}
+    whole = old.pop(f"linux-image-{RELEASE}")
+    split = [
+        Package(
+            f"linux-image-{RELEASE}",
+            fields={"Depends": ", ".join(f"linux-{part}-{RELEASE}" for part in parts)},
+        ),
+        Package(f"linux-binary-{RELEASE}", files=[File(f"{base}/vmlinuz", KERNEL)]),
+        Package(f"linux-modules-{RELEASE}", files=whole.files[1:]),
+    ]
+    mirror.publish([*old.values(), *split])
+    image, store = build("busybox")
+    assert store.blob_path(image.kernel).read_bytes() == KERNEL
+    assert image.kernel_release == RELEASE
+    files = read_cpio(store.blob_path(image.initrd).read_bytes())
+    assert f"usr/lib/modules/{RELEASE}/kernel/fs/ext4/ext4.ko" in files
+
+
 def test_second_build_downloads_nothing(mirror: Mirror, web: Web) -> None:
     first, _ = build("busybox")
     web.requests.clear()

@@ -127,7 +127,7 @@ def disasm(what: tuple[str, ...], as_hex: bool, no_aliases: bool, base: int | No
 @click.option(
     "--timeout", type=duration, default=None, metavar="TIME", help="Stop after this long."
 )
-@click.option("--registers", is_flag=True, help="Show the registers on stderr at the end.")  # fmt: skip
+@click.option("--registers", is_flag=True, help="Show the registers on stderr at the end.")
 def run(
     file: Path, limit: int | None, timeout: float | None, registers: bool, **options: Any
 ) -> int:

@@ -16,6 +16,7 @@ from innkeeper.guests.config import DEFAULT_MEMORY_BYTES, Disk, Volume
 
 F = TypeVar("F", bound=Callable[..., Any])
 ARCHITECTURES = ("riscv64",)
+DEFAULT_MEMORY = f"{DEFAULT_MEMORY_BYTES // MIB}M"
 ENGINES = ("emulate",)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -65,7 +66,7 @@ machine_options = combined(
                      show_default=True, help="The guest's processor architecture."),
         click.option("--cpus", type=click.IntRange(1, 64), default=1, show_default=True,
                      metavar="N", help="How many processors the guest has."),
-        click.option("--memory", "-m", type=size, metavar="SIZE", default=f"{DEFAULT_MEMORY_BYTES // MIB}M",
+        click.option("--memory", "-m", type=size, metavar="SIZE", default=DEFAULT_MEMORY,
                      show_default=True, help="How much memory the guest has."),
         click.option("--volume", "-v", "volumes", multiple=True, metavar="SRC:DST[:ro]",
                      help="Share the host directory SRC as DST in the guest."),

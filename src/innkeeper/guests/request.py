@@ -26,6 +26,16 @@ _MODE_DIR, _MODE_FILE, _MODE_EXEC = 0o040755, 0o100644, 0o100755
 _DIRECTORIES = ("inn", "proc", "sys", "dev", "tmp", "root")
 _DISK_DIRECTORIES = ("root.disk", "root.lower", "root.upper", "root.work")
 _FSTAB = "proc /proc proc\nsysfs /sys sysfs\ndev /dev devtmpfs\n"
+_IN_DISK = """\
+proc {0}/proc proc
+sysfs {0}/sys sysfs
+dev {0}/dev devtmpfs
+run {0}/run tmpfs mode=755
+"""
+_PSEUDO = """\
+devpts {0}/dev/pts devpts gid=5,mode=620,ptmxmode=666
+shm {0}/dev/shm tmpfs mode=1777
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +123,7 @@ class GuestRequest:
         argv = [_bytes(word, "argument") for word in self.argv]
         if not argv or not argv[0]:
             raise UsageError("no command", fix="inn run IMAGE -- COMMAND ARGUMENTS")
-        words = [b"-i", b"--"] + [self._variable(name, value) for name, value in self.env.items()]
+        words = [b"-i", b"--", *(self._variable(name, value) for name, value in self.env.items())]
         if b"=" in argv[0]:  # env would take it for a variable
             argv = [b"sh", b"-c", b'exec "$0" "$@"', *argv]
         words += argv
@@ -131,7 +141,7 @@ class GuestRequest:
         if self.root is None:
             identity = b"nsenter -F%s " % user if user else b""
             lines = [b"cd -- %s || exit 126" % workdir]
-            return lines + [b" ".join([b"exec", session, identity + b"env", *rest])]
+            return [*lines, b" ".join([b"exec", session, identity + b"env", *rest])]
         # In a disk the image's own env looks the command up: busybox's would find itself first.
         enter = b"nsenter -r. -F" + user + b" sh -c " + quote('cd -- "$0" || exit 126; exec "$@"')
         return [b" ".join([b"exec", session, enter, workdir, b"/usr/bin/env", *rest])]
@@ -144,9 +154,8 @@ class GuestRequest:
         return _bytes(f"{name}={value}", "environment variable")
 
     def _late_mounts(self) -> str:
-        pseudo = "devpts {0}/dev/pts devpts gid=5,mode=620,ptmxmode=666\nshm {0}/dev/shm tmpfs mode=1777\n"
         if self.root is None:
-            return pseudo.format("")
+            return _PSEUDO.format("")
         disk, kind = self.root.device, self.root.filesystem
         if self.root.writes == "memory":
             layers = "lowerdir=/root.lower,upperdir=/root.upper,workdir=/root.work"
@@ -154,8 +163,7 @@ class GuestRequest:
         else:
             mode = "ro" if self.root.writes == "none" else "rw,noatime"
             root = f"{disk} /root.disk {kind} {mode}\n"
-        base = "proc {0}/proc proc\nsysfs {0}/sys sysfs\ndev {0}/dev devtmpfs\nrun {0}/run tmpfs mode=755\n"
-        return root + (base + pseudo).format("/root.disk")
+        return root + (_IN_DISK + _PSEUDO).format("/root.disk")
 
     def _volume_mounts(self) -> bytes:
         steps = []

@@ -126,11 +126,10 @@ class _Build:
         index = archive.index(recipe.arch)
         # What is wanted is worked out before anything large is fetched.
         packages = self._packages(index) if recipe.name == "debian" else []
-        package = kernel.find_package(index, _FLAVOURS[recipe.arch])
+        cores = kernel.find_packages(index, _FLAVOURS[recipe.arch])
         shell = index["busybox-static"]
-        core = kernel.pick(
-            self._fetch(archive, package), package, self.store, progress=self.progress
-        )
+        parts = [(p, self._fetch(archive, p)) for p in cores]
+        core = kernel.pick(parts, self.store, progress=self.progress)
         busybox = self._busybox(self._fetch(archive, shell))
         debs = [(p, self._fetch(archive, p)) for p in packages]
         default = initramfs.DISK_INIT if packages else initramfs.BUSYBOX_INIT
@@ -144,7 +143,7 @@ class _Build:
             initrd=self._initrd(core, busybox, recipe.init or default),
             cmdline=_CONSOLE + (" root=/dev/vda rw" if packages else ""),
             include=recipe.include,
-            packages=tuple(kernel.record(p) for p in (package, shell, *packages)),
+            packages=tuple(kernel.record(p) for p in (*cores, shell, *packages)),
         )
         return self._with_disk(base, archive, index, debs, core, busybox) if packages else base
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from innkeeper.base.errors import ImageError
@@ -17,35 +18,49 @@ from innkeeper.images.tarsafe import Kind
 from innkeeper.images.tree import Node, Spool, Tree
 
 PICK_VERSION = 1  # raise it when what is picked changes
-_IMAGE = re.compile(r"boot/vmlinu[xz]-(?P<release>[A-Za-z0-9.+~_-]+)", re.ASCII)
+_RELEASE = r"(?P<release>[A-Za-z0-9.+~_-]+)"
+_IMAGES = (
+    re.compile(rf"boot/vmlinu[xz]-{_RELEASE}", re.ASCII),
+    # Where the kernel package is split in parts (Linux 7 in Debian), the image lies here.
+    re.compile(rf"(?:usr/)?lib/modules/{_RELEASE}/vmlinu[xz]", re.ASCII),
+)
 _IMAGE_PACKAGE = re.compile(r"linux-image-[0-9][A-Za-z0-9.+~-]*", re.ASCII)
+_PART_PACKAGE = re.compile(r"linux-(base|binary|modules)-[0-9][A-Za-z0-9.+~-]*", re.ASCII)
 
 
-def find_package(index: PackageIndex, flavour: str) -> Package:
-    """Return the package that holds the kernel, which `linux-image-FLAVOUR` depends on."""
+def find_packages(index: PackageIndex, flavour: str) -> list[Package]:
+    """Return the package that `linux-image-FLAVOUR` stands for, and the parts it is split in."""
     meta = index[f"linux-image-{flavour}"]
-    for group in meta.depends:
-        for relation in group:
-            package = index.get(relation.name)
-            if package and _IMAGE_PACKAGE.fullmatch(package.name) and package is not meta:
-                return package
+    for package in _needs(index, meta):
+        if _IMAGE_PACKAGE.fullmatch(package.name) and package is not meta:
+            parts = [p for p in _needs(index, package) if _PART_PACKAGE.fullmatch(p.name)]
+            return [package, *parts]
     raise ImageError(f"{meta.name} does not depend on a kernel")
 
 
-def pick(path: Path, package: Package, store: Store, *, progress: Progress = SILENT) -> Kernel:
-    """Return the kernel of a package, unpacking the package only the first time."""
-    key = _key(package)
+def pick(
+    parts: Sequence[tuple[Package, Path]], store: Store, *, progress: Progress = SILENT
+) -> Kernel:
+    """Return the kernel of the packages, unpacking them only the first time."""
+    key = _key(parts)
+    main = parts[0][0]
     with store.lock(f"kernel-{key}"):
         kernel = store.find_kernel(key)
         if kernel is None:
-            token = progress.start(f"unpacking {package.name}", package.size)
+            total = sum(package.size for package, _ in parts)
+            token = progress.start(f"unpacking {main.name}", total)
             try:
-                kernel = _pick(path, package, store)
-                progress.advance(token, package.size)
+                kernel = _pick(parts, store)
+                progress.advance(token, total)
             finally:
                 progress.finish(token)
             store.save_kernel(key, kernel)
     return kernel
+
+
+def _needs(index: PackageIndex, package: Package) -> list[Package]:
+    found = [index.get(relation.name) for group in package.depends for relation in group]
+    return [p for p in found if p is not None]
 
 
 def record(package: Package) -> PackageRecord:
@@ -53,13 +68,15 @@ def record(package: Package) -> PackageRecord:
     return PackageRecord(package.name, package.version, package.arch, package.sha256)
 
 
-def _pick(path: Path, package: Package, store: Store) -> Kernel:
+def _pick(parts: Sequence[tuple[Package, Path]], store: Store) -> Kernel:
+    package = parts[0][0]
     with store.staging() as staging, Spool(staging) as spool:
         tree = Tree(spool)
-        with deb.open_data(path) as reader:
-            for entry, data in reader:
-                if entry.kind is Kind.FILE and _interesting(entry.path):
-                    tree.unpack_entry(entry, data)
+        for _, path in parts:
+            with deb.open_data(path) as reader:
+                for entry, data in reader:
+                    if entry.kind is Kind.FILE and _interesting(entry.path):
+                        tree.unpack_entry(entry, data)
         files = {p: n for p, n in tree.walk() if n.kind is Kind.FILE}
         image, release = _image(files, package)
         builtin = [n for p, n in files.items() if p.endswith(f"/{release}/modules.builtin")]
@@ -90,7 +107,7 @@ def _module(module: modules.Module, release: str, store: Store) -> ModuleRecord:
 
 def _interesting(path: str) -> bool:
     path = path.removeprefix("./")
-    if _IMAGE.fullmatch(path):
+    if any(pattern.fullmatch(path) for pattern in _IMAGES):
         return True
     return "lib/modules/" in path and (
         modules.module_name(path) is not None or path.endswith("/modules.builtin")
@@ -99,17 +116,19 @@ def _interesting(path: str) -> bool:
 
 def _image(files: dict[str, Node], package: Package) -> tuple[Node, str]:
     for path, node in files.items():
-        match = _IMAGE.fullmatch(path)
-        if match:
-            return node, match["release"]
+        for pattern in _IMAGES:
+            match = pattern.fullmatch(path)
+            if match:
+                return node, match["release"]
     raise ImageError(
         f"{package.name} holds no kernel", why="there is no vmlinuz or vmlinux in its /boot"
     )
 
 
-def _key(package: Package) -> str:
-    wanted = f"{PICK_VERSION} {' '.join(WANTED_MODULES)}".encode()
-    return f"{package.sha256[:32]}-{hashlib.sha256(wanted).hexdigest()[:16]}"
+def _key(parts: Sequence[tuple[Package, Path]]) -> str:
+    hashes = " ".join(package.sha256 for package, _ in parts)
+    text = f"{PICK_VERSION} {' '.join(WANTED_MODULES)} {hashes}"
+    return f"{parts[0][0].name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def read_blob(store: Store, blob: Blob) -> bytes:

@@ -21,7 +21,7 @@ from innkeeper.engine.emulator.build import (
 )
 from innkeeper.engine.emulator.hart import Code, EmuHart
 from innkeeper.engine.emulator.inspect import Inspector
-from innkeeper.engine.emulator.stops import BLOCK_ENDS, MAX_BREAKPOINTS, Stops
+from innkeeper.engine.emulator.stops import MAX_BREAKPOINTS, Stops
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import NO_RESERVATION
