@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,10 +76,21 @@ class Guest:
 
 
 @pytest.fixture
-def guest(tmp_path: Path) -> Iterator[Guest]:
-    made = Guest(tmp_path)
-    yield made
-    made.close()
+def make(tmp_path: Path) -> Iterator[Callable[..., Guest]]:
+    made: list[Guest] = []
+
+    def one(**options: Any) -> Guest:
+        made.append(Guest(tmp_path, **options))
+        return made[-1]
+
+    yield one
+    for guest in made:
+        guest.close()
+
+
+@pytest.fixture
+def guest(make: Callable[..., Guest]) -> Guest:
+    return make()
 
 
 def test_output_is_out_before_the_guest_may_go(guest: Guest) -> None:
@@ -104,11 +116,11 @@ def test_output_is_out_before_the_guest_may_go(guest: Guest) -> None:
     assert guest.io.started
 
 
-def test_input_waits_for_the_command_and_ends(tmp_path: Path) -> None:
+def test_input_waits_for_the_command_and_ends(tmp_path: Path, make: Callable[..., Guest]) -> None:
     source = tmp_path / "in"
     source.write_bytes(b"x" * 200_000)
     with source.open("rb") as stream:
-        guest = Guest(tmp_path, stdin=stream.fileno())
+        guest = make(stdin=stream.fileno())
         taken_when_ready: list[int] = []
 
         def start() -> None:
@@ -125,11 +137,10 @@ def test_input_waits_for_the_command_and_ends(tmp_path: Path) -> None:
         assert guest.loop.run(timeout_s=30) == 0
     assert taken_when_ready == [0]
     assert (len(guest.stdin.fed), guest.stdin.closed) == (200_000, True)
-    guest.close()
 
 
-def test_events_reach_the_guest(tmp_path: Path) -> None:
-    guest = Guest(tmp_path, tty=True)
+def test_events_reach_the_guest(make: Callable[..., Guest]) -> None:
+    guest = make(tty=True)
     guest.says(b"ready\n")
     guest.io.events.post(SignalEvent("TERM"))
     guest.io.events.post(ResizeEvent(TerminalSize(rows=5, columns=6)))
@@ -140,8 +151,7 @@ def test_events_reach_the_guest(tmp_path: Path) -> None:
 
     guest.control._on_feed = answer
     assert guest.loop.run(timeout_s=30) == 143
-    assert guest.control.fed == b"signal TERM\nwinsize 5 6\n"
-    guest.close()
+    assert guest.control.fed == b"signal TERM\nwinsize 5 6\nbye\n"
 
 
 def test_the_user_may_quit_a_guest_that_does_not_listen(guest: Guest) -> None:
@@ -180,8 +190,7 @@ def test_a_full_buffer_holds_the_guest_back_until_half_is_gone() -> None:
     assert (pump.write(b"x" * 10), pump.pending) == (10, False)
 
 
-def test_a_reader_that_left_is_a_broken_pipe_for_the_guest(tmp_path: Path) -> None:
-    guest = Guest(tmp_path)
+def test_a_reader_that_left_is_a_broken_pipe_for_the_guest(guest: Guest) -> None:
     read_fd, guest.io.stdout = os.pipe()
     os.close(read_fd)
     ports = ConsolePorts(control=guest.control, stdout=guest.stdout)
@@ -196,7 +205,6 @@ def test_a_reader_that_left_is_a_broken_pipe_for_the_guest(tmp_path: Path) -> No
     guest.stdout.sink.write(b"x")
     assert loop.run(timeout_s=30) == 141
     os.close(guest.io.stdout)
-    guest.close()
 
 
 def test_escape_keys() -> None:

@@ -13,8 +13,8 @@ from innkeeper.images.mirror import candidates, redact
 ONE_LINE = """\
 # a comment
 deb-src http://mirror.example/debian trixie main
-deb [arch=amd64 signed-by=/k/a.gpg,/k/b.gpg check-valid-until=no] http://mirror.example/debian/ trixie main contrib # x
-deb http://mirror.example/security trixie-security main
+deb [signed-by=/k/a.gpg,/k/b.gpg check-valid-until=no] http://mirror.example/debian/ trixie main x
+deb http://mirror.example/security trixie-security main # comment
 deb cdrom:[Debian]/ trixie main
 """
 DEB822 = """\
@@ -45,7 +45,7 @@ def test_the_source_that_names_the_suite_comes_first(tmp_path: Path) -> None:
     first, second = candidates("trixie", root=root)
     assert first.uri == "http://mirror.example/debian"
     assert first.signed_by == ("/k/a.gpg", "/k/b.gpg")
-    assert first.components == ("main", "contrib")
+    assert first.components == ("main", "x")
     assert first.check_valid_until is False
     assert second.uri == "http://other.example/debian"
     assert second.signed_by == ("/usr/share/keyrings/x.gpg",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import lzma
 
@@ -88,7 +89,5 @@ def test_a_damaged_module_is_an_image_error(changes: list[tuple[int, int]], end:
     for at, value in changes:
         data[at] = value
     for elf in (bytes(data), bytes(data[:end])):
-        try:
+        with contextlib.suppress(ImageError):
             modules.parse_modinfo(elf)
-        except ImageError:
-            pass

@@ -65,7 +65,7 @@ def boot(**options: Any) -> int:
     Which processor and which loader FILE needs is told from the file itself.
     """
     config = boot_config(options)
-    from innkeeper import api  # after the options are known to be right: it imports a lot
+    from innkeeper import api  # late: it imports a lot, and the options may be wrong
 
     if options["explain"]:
         click.echo(api.explain(config))

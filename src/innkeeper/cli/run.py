@@ -85,7 +85,7 @@ def run(**options: Any) -> int:
     second ends the guest. An IMAGE that is not here yet is made first.
     """
     config = run_config(options)
-    from innkeeper import api  # after the options are known to be right: it imports a lot
+    from innkeeper import api  # late: it imports a lot, and the options may be wrong
 
     if options["explain"]:
         click.echo(api.explain(config))

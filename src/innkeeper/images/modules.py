@@ -37,7 +37,7 @@ class ModuleInfo:
 
 @dataclass(frozen=True)
 class Module:
-    """A module that is to be loaded; `path` is below `lib/modules/RELEASE/`, without compression."""
+    """A module to load; `path` is its path in the package, without a compression suffix."""
 
     name: str
     path: str

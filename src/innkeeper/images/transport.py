@@ -36,7 +36,7 @@ class Interrupted(DownloadError):
 
 @dataclass(frozen=True)
 class Answer:
-    """An open download: `start` is the offset of its first byte, which may not be what was asked."""
+    """An open download; `start`, the offset of its first byte, may not be what was asked."""
 
     start: int
     _body: IO[bytes]

@@ -46,6 +46,10 @@ class Exit(IntEnum):
     BLOCK = layout.EXIT_BLOCK
 
 
+EXITS = {int(each): each for each in Exit}
+"""Quicker to look up than `Exit(number)`."""
+
+
 @dataclass(frozen=True)
 class EmulatorConfig:
     """How many harts over which RAM; `max_satp_mode` is 8, 9 or 10 for Sv39, Sv48 or Sv57."""
@@ -83,6 +87,7 @@ class Emulator:
         self.raw = [h.raw for h in self.harts]
         self._number = {h.address: n for n, h in enumerate(self.harts)}
         self.error: BaseException | None = None
+        self._first = self.harts[0].address
         self._keep: list[Any] = []
         self._make_code()
         self._wire()
@@ -241,7 +246,7 @@ class Emulator:
         What a host call raised, other than `InnError`, comes out here: the instruction that made
         the call has not happened, and may be tried again.
         """
-        reason = Exit(self._run(self.harts[0].address, limit))
+        reason = EXITS[self._run(self._first, limit)]
         if self.error is not None:
             error, self.error = self.error, None
             raise error

@@ -298,6 +298,7 @@ def run(first: EmuHart, limit: i64) -> u32:
     `limit` is how many instructions each hart may execute, traps included; -1 for no limit.
     """
     left = limit
+    first.block_ended = u32(0)
     while True:
         busy = False
         used = u64(0)

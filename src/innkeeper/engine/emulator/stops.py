@@ -1,4 +1,4 @@
-"""What makes the emulator stop for the host: breakpoints, watched addresses, steps, blocks, traps."""
+"""What makes the emulator stop for the host: breakpoints, watched addresses, blocks, traps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ MAX_BREAKPOINTS = 4096
 ALL_TRAPS = (1 << 62) - 1
 LAST_ADDRESS = (1 << 64) - 1
 BLOCK_ENDS = frozenset(
-    "beq bne blt bge bltu bgeu jal jalr ecall ebreak mret sret wfi fence.i sfence.vma".split()
-)
+    ("beq", "bne", "blt", "bge", "bltu", "bgeu", "jal", "jalr", "ecall", "ebreak", "mret", "sret",
+     "wfi", "fence.i", "sfence.vma")
+)  # fmt: skip
 """Instructions after which a basic block ends: control may go elsewhere, or be taken away."""
 
 
@@ -71,7 +72,7 @@ class Stops:
         emulator.redecode(va)
 
     def add_watch(self, first: int, size: int, *, read: bool, write: bool) -> bool:
-        """Stop before an access to any of `size` bytes at virtual `first`; False if one too many."""
+        """Stop before an access to any of `size` bytes at `first`; False for one too many."""
         if len(self._watches) >= MAX_WATCHES:
             return False
         last = min(first + size - 1, LAST_ADDRESS)
