@@ -83,7 +83,8 @@ def test_the_exit_status_says_how_the_command_ended(argv: list[str], status: int
 
 
 def test_signals_reach_the_whole_process_group() -> None:
-    script = "trap 'echo caught; exit 3' INT; echo up; sleep 1000; exit 4"
+    # The trap's wait is over only when the group's other process has had the signal too.
+    script = "sleep 1000 & trap 'wait; echo caught; exit 3' TERM; echo up; wait; exit 4"
     read_fd, write_fd = os.pipe()
     events = EventQueue()
     seen: list[bytes] = []
@@ -91,7 +92,7 @@ def test_signals_reach_the_whole_process_group() -> None:
     def interrupt_when_up() -> None:
         with open(read_fd, "rb") as stream:
             seen.append(stream.readline())
-            events.post(SignalEvent("INT"))
+            events.post(SignalEvent("TERM"))
             seen.append(stream.readline())
 
     reader = threading.Thread(target=interrupt_when_up)

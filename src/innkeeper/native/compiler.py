@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import operator
 import textwrap
 import types as python_types
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NoReturn
 
 from innkeeper.base.errors import CompileError
@@ -22,6 +24,7 @@ from innkeeper.native.types import (
     FnType,
     Int,
     PtrType,
+    annotated,
     is_float,
     is_int,
     is_struct,
@@ -31,6 +34,17 @@ from innkeeper.native.types import (
 )
 
 LITERAL = "literal"
+STATIC_OPS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
+    ast.LShift: operator.lshift, ast.RShift: operator.rshift, ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_, ast.BitXor: operator.xor, ast.USub: operator.neg,
+    ast.Invert: operator.invert, ast.Not: operator.not_, ast.Eq: operator.eq,
+    ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
+    ast.GtE: operator.ge, ast.Is: operator.is_, ast.IsNot: operator.is_not,
+    ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
+}  # fmt: skip
+"""What operators on compile-time values mean: what they mean in Python."""
 NOT_STATIC = object()
 
 
@@ -81,9 +95,9 @@ def zero_of(kind: Any) -> str:
 class Signature:
     """A function's annotated parameters and result, with the values of its `Const` parameters."""
 
-    def __init__(self, module: Module, function: Any, consts: tuple[Any, ...]) -> None:
+    def __init__(self, function: Any, consts: tuple[Any, ...]) -> None:
         self.function, self.consts = function, consts
-        scope = {**vars(inspect.getmodule(function)), **module.extra_scope}
+        scope = vars(inspect.getmodule(function))
         notes = function.__annotations__
         self.params: list[tuple[str, Any]] = []
         self.const_values: dict[str, Any] = {}
@@ -104,6 +118,7 @@ class Signature:
         self.may_raise = False
 
 
+@cache
 def const_positions(function: Any) -> list[bool]:
     """Tell for each parameter whether it is a `Const`."""
     code = function.__code__
@@ -113,7 +128,7 @@ def const_positions(function: Any) -> list[bool]:
 
 
 def _annotation(note: Any, scope: dict[str, Any]) -> Any:
-    kind = eval(note, scope) if isinstance(note, str) else note
+    kind = annotated(note, scope)
     if isinstance(kind, python_types.GenericAlias) and kind.__origin__ is tuple:
         return tuple(kind.__args__)
     return kind
@@ -137,7 +152,6 @@ class Module:
         self.declarations: dict[str, str] = {}
         self.constants: dict[int, tuple[str, ConstArray, str]] = {}
         self.replacements: dict[Any, Any] = {}
-        self.extra_scope: dict[str, Any] = {}
         self.exported: set[str] = set()
         self._raises: dict[Any, bool] = {}
 
@@ -145,7 +159,7 @@ class Module:
         """Return a function's signature; the first request queues it for compilation."""
         key = (function, consts)
         if key not in self.signatures:
-            made = Signature(self, function, consts)
+            made = Signature(function, consts)
             made.may_raise = self.may_raise(function)
             self.signatures[key] = made
             self.queue.append(made)
@@ -155,7 +169,7 @@ class Module:
         """Return the signature of a function that is expanded where it is called."""
         key = (function, consts)
         if key not in self.inline_signatures:
-            self.inline_signatures[key] = Signature(self, function, consts)
+            self.inline_signatures[key] = Signature(function, consts)
         return self.inline_signatures[key]
 
     def export(self, function: Any, name: str | None = None, consts: tuple[Any, ...] = ()) -> str:
@@ -241,12 +255,18 @@ def parse_function(function: Any) -> tuple[ast.FunctionDef, str, int]:
     return _PARSED[function]
 
 
-def assigned_names(tree: ast.FunctionDef, signature: Signature) -> set[str]:
+@cache
+def stored_names(function: Any) -> frozenset[str]:
+    """Return the names a function assigns to."""
+    nodes = ast.walk(parse_function(function)[0])
+    return frozenset(
+        n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    )
+
+
+def assigned_names(signature: Signature) -> frozenset[str]:
     """Return the names of a function that are variables, not compile-time constants."""
-    stored = {
-        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    }
-    return stored | {name for name, _ in signature.params}
+    return stored_names(signature.function).union(name for name, _ in signature.params)
 
 
 def _static_callee(node: ast.expr, scope: dict[str, Any]) -> Any:
@@ -284,7 +304,7 @@ class FunctionCompiler:
         self.inlined: list[tuple[Place | None, str]] = []
         self.attributes = {"nounwind", '"no-builtins"'}
         self.raise_label: str | None = None
-        self.assigned = assigned_names(self.tree, signature)
+        self.assigned = assigned_names(signature)
         self.node: ast.AST = self.tree
 
     # ---- the frame of the function
@@ -470,17 +490,10 @@ class FunctionCompiler:
         values = [self.static(o) for o in operands]
         if any(v is NOT_STATIC for v in values):
             return NOT_STATIC
-        names = {f"v{n}": v for n, v in enumerate(values)}
-        loaded: list[ast.expr] = [ast.Name(n, ast.Load()) for n in names]
-        copy: Any
-        if isinstance(node, ast.BinOp):
-            copy = ast.BinOp(loaded[0], node.op, loaded[1])
-        elif isinstance(node, ast.UnaryOp):
-            copy = ast.UnaryOp(node.op, loaded[0])
-        else:
-            copy = ast.Compare(loaded[0], node.ops, loaded[1:])
-        tree = ast.fix_missing_locations(ast.Expression(copy))
-        return eval(compile(tree, "<static>", "eval"), names)
+        if isinstance(node, ast.Compare):
+            pairs = zip(values, node.ops, values[1:], strict=False)
+            return all(STATIC_OPS[type(op)](left, right) for left, op, right in pairs)
+        return STATIC_OPS[type(node.op)](*values)
 
     # ---- expressions
 
@@ -852,7 +865,7 @@ class FunctionCompiler:
         self.tree, self.file, self.first_line = parse_function(callee.function)
         self.scope = vars(inspect.getmodule(callee.function))
         self.locals, self.loops = {}, []
-        self.assigned = assigned_names(self.tree, callee)
+        self.assigned = assigned_names(callee)
         for (name, kind), arg in zip(callee.params, args, strict=True):
             self.emit(f"store {ir_type(kind)} {arg.ir}, ptr {self.local(name, kind).ir}")
         done = self.fresh("inlined")

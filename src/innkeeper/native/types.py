@@ -62,12 +62,22 @@ class Int(int):
     def __floordiv__(self, other: Any) -> Any:
         if self.SIGNED:
             raise TypeError("// on signed integers rounds differently in hardware: use sdiv")
-        return type(self)(int(self) // self._peer(other))
+        return type(self)(int(self) // self._literal(other))
 
     def __mod__(self, other: Any) -> Any:
         if self.SIGNED:
             raise TypeError("% on signed integers rounds differently in hardware: use srem")
-        return type(self)(int(self) % self._peer(other))
+        return type(self)(int(self) % self._literal(other))
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        if self.SIGNED:
+            raise TypeError("// on signed integers rounds differently in hardware: use sdiv")
+        return type(self)(self._literal(other) // int(self))
+
+    def __rmod__(self, other: Any) -> Any:
+        if self.SIGNED:
+            raise TypeError("% on signed integers rounds differently in hardware: use srem")
+        return type(self)(self._literal(other) % int(self))
 
     def __and__(self, other: Any) -> Any:
         return type(self)(int(self) & self._peer(other))
@@ -108,7 +118,7 @@ class Int(int):
         raise TypeError("unary + is not kernel Python")
 
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __divmod__ = None  # type: ignore[assignment]
-    __rfloordiv__ = __rmod__ = __abs__ = None  # type: ignore[assignment]
+    __abs__ = None
 
     def __eq__(self, other: object) -> bool:
         return int(self) == self._literal(other)

@@ -34,7 +34,7 @@ def compile_image() -> code_cache.Entry:
 
         def signature_of_meaning(self, meaning: Any) -> Signature:
             if meaning not in self.meanings:
-                self.meanings[meaning] = Signature(self, meaning, ())
+                self.meanings[meaning] = Signature(meaning, ())
             return self.meanings[meaning]
 
     module = EngineModule(function_compiler=EngineCompiler)

@@ -234,7 +234,7 @@ class Emulator:
         raw.medeleg, raw.mideleg = st.DELEGABLE_EXCEPTIONS & ~(1 << 9), st.S_INTERRUPTS
         raw.mcounteren, raw.scounteren = 0xFFFFFFFF, 7
         raw.menvcfg = st.MENVCFG_WRITABLE
-        raw.pmpcfg[0], raw.pmpaddr[0] = 0x1F, (1 << 54) - 1
+        raw.pmp_count = 0  # firmware would open all memory, and S-mode cannot tell
 
     def request_exit(self) -> None:
         """Ask `run` to come back soon; safe from any thread."""

@@ -267,7 +267,7 @@ class HandlerCompiler(EngineCompiler):
             self.slow_label = self.fresh("rare")
         self.jump_to(self.slow_label)
         self.start(self.fresh("never"))
-        result = Signature(self.module, target, self.const_arguments(target, nodes)).result
+        result = Signature(target, self.const_arguments(target, nodes)).result
         return None if result is None else Value(result, zero_of(result))
 
     def retire(self) -> str:

@@ -1,0 +1,82 @@
+"""`python -m bench`: run the benchmarks and print the table (docs/benchmarks.md)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.cases import boot, loop, memory, start
+from bench.process import BenchError
+from bench.report import Result, document, table
+from bench.subject import Subject
+
+DEFAULT_RUNS = 5
+CASES: dict[str, Callable[[Subject], Result]] = {
+    "loop": loop.loop,
+    "boot": boot.boot,
+    "run": boot.run_command,
+    "memory": memory.memory,
+    "start": start.start,
+    "parts": loop.parts,
+}
+ON_REQUEST = ("parts",)
+
+
+def main() -> int:
+    """Run what was asked for; 1 if a benchmark could not be run."""
+    options = _options()
+    names = options.only or [name for name in CASES if name not in ON_REQUEST]
+    results: dict[str, Result] = {}
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="inn-bench-") as folder:
+        subject = Subject(Path(folder), options.runs)
+        machine = subject.describe()
+        print("\n".join(f"{key:10} {value}" for key, value in machine.items()), flush=True)
+        for name in names:
+            print(f"... {name}", file=sys.stderr, flush=True)
+            try:
+                results[name] = CASES[name](subject)
+            except BenchError as error:
+                failed = True
+                print(f"{name}: {error}", file=sys.stderr)
+    _print(results)
+    if options.output is not None:
+        text = json.dumps(document(machine, results), indent=2)
+        options.output.write_text(text + "\n")
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--runs", type=int, default=DEFAULT_RUNS, metavar="N")
+    parser.add_argument(
+        "--only", action="append", choices=list(CASES), metavar="NAME",
+        help=f"one of {', '.join(CASES)}; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", dest="output", type=Path, metavar="FILE.json", help="keep all samples as JSON"
+    )
+    options = parser.parse_args()
+    if options.runs < 1:
+        parser.error("--runs must be 1 or more")
+    return options
+
+
+def _print(results: dict[str, Result]) -> None:
+    print()
+    print(table([row for result in results.values() for row in result.rows]))
+    print("\nmedian (min..max); CPU is user and system seconds of the process and its children")
+    for name, result in results.items():
+        print(f"\n{name}:")
+        for command in dict.fromkeys(result.commands):
+            print(f"  {command}")
+        for note in result.notes:
+            print(f"  {note}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

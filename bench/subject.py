@@ -1,0 +1,92 @@
+"""What is compared: this checkout's `inn`, and Debian's QEMU where it is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.process import Command
+
+QEMU = "qemu-system-riscv64"
+INSTALL_QEMU = "apt-get install qemu-system-misc"
+RAM_MIB = 512
+OURS, PEER = "ours", "QEMU"
+
+
+@dataclass
+class Subject:
+    """The two emulators and a folder for files made for them."""
+
+    folder: Path
+    runs: int
+    qemu: str | None = field(default_factory=lambda: shutil.which(QEMU))
+
+    def inn(self, *words: str, expect: bytes = b"", status: int = 0) -> Command:
+        """Return a command of ours, run by this interpreter from this checkout."""
+        return Command(
+            argv=(sys.executable, "-m", "innkeeper", *words), expect=expect, status=status
+        )
+
+    def pair(
+        self, *, bios: Path | None = None, kernel: Path | None = None, initrd: Path | None = None,
+        append: str = "", expect: bytes = b"",
+    ) -> dict[str, Command]:  # fmt: skip
+        """Return the commands that boot the same files on both: `{OURS: ..., PEER: ...}`."""
+        files = {"bios": bios, "kernel": kernel, "initrd": initrd}
+        given = [(name, str(path)) for name, path in files.items() if path is not None]
+        given += [("append", append)] if append else []
+        ours = [word for name, value in given for word in (f"--{name}", value)]
+        commands = {OURS: self.inn("boot", "--memory", f"{RAM_MIB}M", *ours, expect=expect)}
+        if self.qemu is not None:
+            peer = [word for name, value in given for word in (f"-{name}", value)]
+            board = (self.qemu, "-M", "virt", "-m", str(RAM_MIB), "-display", "none")
+            console = ("-monitor", "none", "-serial", "stdio", "-no-reboot")
+            commands[PEER] = Command(argv=(*board, *console, *peer), expect=expect)
+        return commands
+
+    def describe(self) -> dict[str, str]:
+        """Return the machine and the versions, for the head of the report."""
+        return {
+            "machine": f"{_cpu_model()}, {os.cpu_count()} cores, {platform.machine()}",
+            "kernel": f"{platform.system()} {platform.release()}",
+            "innkeeper": f"{importlib.metadata.version('innkeeper')}{_commit()}",
+            "python": f"{platform.python_implementation()} {platform.python_version()}",
+            "llvmlite": importlib.metadata.version("llvmlite"),
+            "QEMU": self._qemu_version(),
+            "load": " ".join(f"{x:.2f}" for x in os.getloadavg()),
+            "runs": str(self.runs),
+        }
+
+    def _qemu_version(self) -> str:
+        if self.qemu is None:
+            return f"{QEMU} is not installed ({INSTALL_QEMU}): only our own figures follow"
+        done = subprocess.run([self.qemu, "--version"], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[0]
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith(("model name", "Model", "cpu model")):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown CPU"
+
+
+def _commit() -> str:
+    """Return the checkout's commit in brackets, or nothing outside of one."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f" ({done.stdout.strip()})"
