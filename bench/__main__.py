@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.cases import boot, loop, memory, start
 from bench.process import BenchError
 from bench.report import Result, document, table
-from bench.subject import Subject
+from bench.subject import Subject, keep_bytecode
 
 DEFAULT_RUNS = 5
 CASES: dict[str, Callable[[Subject], Result]] = {
@@ -34,6 +34,7 @@ def main() -> int:
     failed = False
     with tempfile.TemporaryDirectory(prefix="inn-bench-") as folder:
         subject = Subject(Path(folder), options.runs)
+        keep_bytecode(subject.folder)
         machine = subject.describe()
         print("\n".join(f"{key:10} {value}" for key, value in machine.items()), flush=True)
         for name in names:

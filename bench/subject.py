@@ -70,6 +70,16 @@ class Subject:
         return done.stdout.splitlines()[0]
 
 
+def keep_bytecode(folder: Path) -> None:
+    """Let child processes cache Python's bytecode, in `folder`, where the environment forbids it.
+
+    Warm means warm: a user's second `inn` finds the bytecode that the first one wrote. With
+    PYTHONDONTWRITEBYTECODE set, as in many containers, each start compiles every module again.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+
+
 def _cpu_model() -> str:
     try:
         with open("/proc/cpuinfo") as lines:

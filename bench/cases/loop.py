@@ -1,8 +1,8 @@
 """`loop`: guest MIPS of an integer workload under Sv39 in S-mode; `parts`: each part by itself.
 
 CPU seconds of the whole process with a tiny round count are subtracted from those with the full
-one, so start-up is not in the figure. The instruction counts are exact: our hart's `minstret`, which
-the guest prints; a guest without interrupts executes the same ones everywhere, and equal
+one, so start-up is not in the figure. The instruction counts are exact: our hart's `minstret`,
+which the guest prints; a guest without interrupts executes the same ones everywhere, and equal
 checksums show that it did.
 """
 

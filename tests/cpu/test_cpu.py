@@ -113,6 +113,32 @@ def test_until_and_exact_counts() -> None:
     assert cpu.run(timeout_s=0.001).reason is StopReason.TIMEOUT
 
 
+def test_a_page_that_is_mapped_twice_stops_at_the_right_address() -> None:
+    source = """
+        li t0, 0x140000000
+        add t0, t0, a1      # the function, at its second address
+        add a1, a1, a2      # and at its first
+        jalr a1
+        jalr t0
+    end: j end
+    .balign 64
+    function:
+        addi a0, a0, 1
+        ret
+    """
+    for address, calls in ((0x1_4000_0000, 1), (BASE, 0)):
+        cpu = cpu_with(source, mode="S")
+        root, offset = BASE + 0x1000, cpu.symbols["function"] - BASE
+        for index in (2, 5):  # two gigapages for the same memory
+            cpu.load((BASE >> 2 | 0xCF).to_bytes(8, "little"), root + index * 8)
+        cpu.regs.satp = 8 << 60 | root >> 12
+        cpu.regs.a1, cpu.regs.a2 = offset, BASE
+        assert cpu.run(until=address + offset).reason is StopReason.UNTIL
+        assert cpu.regs.a0 == calls and cpu.regs.pc == address + offset
+        cpu.run(until=cpu.symbols["end"])
+        assert cpu.regs.a0 == 2
+
+
 def test_straight_code_stops_at_the_count() -> None:
     cpu = cpu_with(".option rvc\n" + "addi a0, a0, 1\n" * 6000 + "end: j end\n")
     assert cpu.run(max_instructions=5001).pc == BASE + 5001 * 2
@@ -294,8 +320,7 @@ def prepared(program: RandomProgram, seed: int) -> Cpu:
     cpu.load(program.code, BASE)
     values = random.Random(seed)
     for n in range(32):
-        cpu.regs[f"x{n}"] = program.x[n] if hasattr(program, "x") else 0
-        cpu.regs[f"f{n}"] = values.getrandbits(64)
+        cpu.regs[f"x{n}"], cpu.regs[f"f{n}"] = program.x[n], program.f[n]
     cpu.load(values.randbytes(SCRATCH_BYTES), SCRATCH)
     return cpu
 

@@ -61,11 +61,11 @@ def test_block_hooks(cpu: Cpu) -> None:
         "_start", jump, "loop", jump, "loop", "out", "function", "back",
     ]  # fmt: skip
     cpu.run(max_instructions=3)
-    assert seen[8:] == [end, end, end]
+    assert seen[8:] == [end, end]  # the first jump was still in the block from `back`
     hook.remove()
     hook.remove()
     cpu.run(max_instructions=3)
-    assert len(seen) == 11
+    assert len(seen) == 10
 
 
 def test_block_hooks_in_pieces_are_called_once_a_block(cpu: Cpu) -> None:
@@ -182,7 +182,7 @@ class Refuse(Exception):
 def test_what_a_hook_raises_comes_out_and_the_run_can_go_on(cpu: Cpu, kind: str) -> None:
     cell, end = cpu.symbols["cell"], cpu.symbols["end"]
     if kind == "trap":
-        cpu.mem.write(end, assemble("ecall\nmv a3, a1\n1: j 1b\n").image)
+        cpu.mem.write(end - 4, assemble("ecall").image)
     calls = [0]
 
     def hook(*_args: object) -> bool:
@@ -199,10 +199,9 @@ def test_what_a_hook_raises_comes_out_and_the_run_can_go_on(cpu: Cpu, kind: str)
     }[kind]
     add()
     stops = []
-    until = end + 4 if kind == "trap" else end
     while True:
         try:
-            assert cpu.run(until=until).reason is StopReason.UNTIL
+            assert cpu.run(until=end).reason is StopReason.UNTIL
             break
         except Refuse:
             stops.append(cpu.regs.pc)

@@ -142,6 +142,11 @@ class _Guest:
         self.lock = threading.RLock()
         names = ["control", "tty"] if request.tty else ["control", "stdin", "stdout", "stderr"]
         self._names = names
+        self._threads: list[threading.Thread] = []
+
+    def _start(self, thread: threading.Thread) -> None:
+        self._threads.append(thread)
+        thread.start()
 
     def _command(self, kernel: Path, initrd: Path, qemu: tuple[str, ...], smp: int) -> list[str]:
         command = [QEMU, "-M", "virt", "-m", "512M", "-smp", str(smp), "-display", "none"]
@@ -175,6 +180,8 @@ class _Guest:
         finally:
             process.kill()
             process.wait()
+            for thread in self._threads:
+                thread.join()
             log.close()
             for port in ports.values():
                 port.stop()
@@ -202,9 +209,9 @@ class _Guest:
         for port in ports.values():
             port.sink.guest_open(True)
             port.start()
-        threading.Thread(target=self._watch, args=(process, loop), daemon=True).start()
+        self._start(threading.Thread(target=self._watch, args=(process, loop), daemon=True))
         closer = _Closer(session, [p for n, p in ports.items() if n in ("stdout", "stderr")])
-        closer.start()
+        self._start(closer)
         with out, err:
             status = loop.run(timeout_s=timeout_s)
             process.wait(30)

@@ -54,9 +54,7 @@ class HookLoop:
     `exit_code` says whether the program has exited by a system call.
     """
 
-    def __init__(
-        self, emulator: Emulator, owner: Any, exit_code: Callable[[], int | None]
-    ) -> None:
+    def __init__(self, emulator: Emulator, owner: Any, exit_code: Callable[[], int | None]) -> None:
         self._emulator, self._owner, self._exit_code = emulator, owner, exit_code
         self._raw = emulator.raw[0]
         self._hooks: dict[str, list[Hook]] = {k: [] for k in ("block", "code", "access", "trap")}
@@ -115,6 +113,7 @@ class HookLoop:
         self._told_to_stop.clear()
         self._until, self._attention = until, True
         raw = self._raw
+        start = (raw.ticks, raw.pc)
         while True:
             if self._attention and (stop := self._attend()):
                 return stop
@@ -123,16 +122,19 @@ class HookLoop:
             if deadline is not None and time.monotonic() >= deadline:
                 return Stop(StopReason.TIMEOUT, int(raw.pc))
             reason = self._turn(CHUNK if end is None else min(CHUNK, end - raw.ticks))
-            if reason is Exit.TRAP:
-                if stop := self._trap():
-                    return stop
-            elif reason is Exit.WATCH:
-                self._before_access()
-            elif reason is Exit.IDLE:
-                if stop := self._wait(deadline):
-                    return stop
-            elif until and reason is not Exit.REQUEST and raw.pc in until:
+            if stop := self._handle(reason, deadline):
+                return stop
+            if until and raw.pc in until and (raw.ticks, raw.pc) != start:
                 return Stop(StopReason.UNTIL, int(raw.pc))
+
+    def _handle(self, reason: Exit, deadline: float | None) -> Stop | None:
+        if reason is Exit.TRAP:
+            return self._trap()
+        if reason is Exit.IDLE:
+            return self._wait(deadline)
+        if reason is Exit.WATCH:
+            self._before_access()
+        return None
 
     def _attend(self) -> Stop | None:
         self._attention = False

@@ -2,8 +2,8 @@
 
 An entry is one file: a magic line, a checksum, a JSON head (symbols and what else the writer wants
 to keep) and the image. It is written to a temporary name, synced and renamed, so concurrent
-writers cannot harm each other; a reader checks owner, length and checksum and treats anything odd
-as absent.
+writers cannot harm each other; a reader checks owner, mode, length and checksum and treats
+anything odd as absent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,15 @@ class Entry:
 
 def cache_dir() -> Path:
     """Return the folder for compiled code (XDG Base Directory)."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # "relative paths are invalid", says the specification
+        base = os.path.expanduser("~/.cache")
     return Path(base) / "innkeeper" / "code"
 
 
 def host_key() -> bytes:
     """Identify this CPU's instruction set and the LLVM that would compile for it."""
     import importlib.util
-    import platform
 
     found = importlib.util.find_spec("llvmlite")
     version = b""
@@ -51,7 +52,7 @@ def host_key() -> bytes:
     with contextlib.suppress(OSError), open("/proc/cpuinfo", "rb") as f:
         wanted = (b"flags", b"model name", b"Features", b"CPU part")
         cpu = b"".join(sorted({line for line in f if line.startswith(wanted)}))
-    return hashlib.blake2b(version + cpu + platform.machine().encode()).digest()
+    return hashlib.blake2b(version + cpu + os.uname().machine.encode()).digest()
 
 
 def sources_key(*folders: Path) -> bytes:
@@ -73,22 +74,37 @@ def entry_path(name: str, *parts: bytes) -> Path:
 def read(path: Path) -> Entry | None:
     """Return an entry, or None where it is absent, not ours or damaged."""
     try:
-        with open(path, "rb") as f:
-            status = os.fstat(f.fileno())
-            if status.st_uid != os.geteuid() or status.st_size > MAX_ENTRY_BYTES:
+        # Without O_NONBLOCK a FIFO in our place would hold us for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as f:
+            if not _is_ours(os.fstat(f.fileno())):
                 return None
-            raw = f.read()
+            raw = f.read(MAX_ENTRY_BYTES)
     except OSError:
         return None
     if raw[:8] != MAGIC or hashlib.blake2b(raw[40:], digest_size=32).digest() != raw[8:40]:
         return None
     head_bytes = int.from_bytes(raw[40:48], "little")
-    head = json.loads(raw[48 : 48 + head_bytes])
-    return Entry(Image(raw[48 + head_bytes :], head["symbols"]), head["extra"])
+    try:
+        head = json.loads(raw[48 : 48 + head_bytes])
+        return Entry(Image(raw[48 + head_bytes :], head["symbols"]), head["extra"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Tell whether a file is regular, of a sane size, and nobody else's to write."""
+    return (
+        stat.S_ISREG(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0
+        and status.st_size <= MAX_ENTRY_BYTES
+    )
 
 
 def write(path: Path, entry: Entry) -> None:
     """Keep an entry; a cache that cannot be written is no error, only slower next time."""
+    import tempfile
+
     head = json.dumps({"symbols": entry.image.symbols, "extra": entry.extra}).encode()
     body = len(head).to_bytes(8, "little") + head + entry.image.data
     raw = MAGIC + hashlib.blake2b(body, digest_size=32).digest() + body

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from dataclasses import dataclass
 
+from innkeeper.base.log import log
 from innkeeper.devices.block import BlockBackend
 from innkeeper.devices.virtio.chain import Chain, slice_views
 from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.devices.virtio.queue import Virtqueue
 from innkeeper.memory import GuestMemory
 
-_LOG = logging.getLogger("innkeeper.devices.virtio.block")
 
 F_SIZE_MAX, F_SEG_MAX, F_RO, F_BLK_SIZE = 1 << 1, 1 << 2, 1 << 5, 1 << 6
 F_FLUSH, F_TOPOLOGY, F_CONFIG_WCE, F_MQ = 1 << 9, 1 << 10, 1 << 11, 1 << 12
@@ -185,4 +184,6 @@ class Block(VirtioDevice):
         code = error.errno or 0
         if code not in self._reported:  # once a kind: a guest may try for ever
             self._reported.add(code)
-            _LOG.error("disk %s: %s; the guest gets an I/O error", self.backend.name, error)
+            log("devices.virtio.block").error(
+                "disk %s: %s; the guest gets an I/O error", self.backend.name, error
+            )

@@ -7,10 +7,10 @@ interrupts from it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
+from innkeeper.base.log import log
 from innkeeper.devices.virtio.chain import VirtqueueError
 from innkeeper.devices.virtio.queue import Virtqueue
 from innkeeper.devices.virtio.ring import F_VERSION_1, QUEUE_FEATURES
@@ -21,8 +21,6 @@ STATUS_NEEDS_RESET, STATUS_FAILED = 0x40, 0x80
 MAX_CHAINS_PER_KICK = 4096
 
 MAX_FAILURE_REPORTS = 4  # a guest may fail for ever; the host's log shall not grow with it
-
-_LOG = logging.getLogger("innkeeper.devices.virtio")
 
 
 class Transport(Protocol):
@@ -129,7 +127,7 @@ class VirtioDevice:
             return
         self._failures += 1
         if self._failures <= MAX_FAILURE_REPORTS:
-            _LOG.warning("virtio %s stopped: %s", self.name, why)
+            log("devices.virtio").warning("virtio %s stopped: %s", self.name, why)
         was_live = self.is_live
         self.status |= STATUS_NEEDS_RESET
         if was_live and self.transport is not None:

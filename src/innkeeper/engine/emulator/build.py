@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def compile_image() -> code_cache.Entry:
     from innkeeper.native.compiler import Module, Signature
 
     class EngineModule(Module):
-        host_fp = platform.machine() == "x86_64"
+        host_fp = os.uname().machine == "x86_64"
         meanings: dict[Any, Signature] = {}
 
         def signature_of_meaning(self, meaning: Any) -> Signature:
