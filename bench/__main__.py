@@ -17,19 +17,18 @@ from bench.subject import Subject, keep_bytecode
 DEFAULT_RUNS = 5
 CASES: dict[str, Callable[[Subject], Result]] = {
     "loop": loop.loop,
+    "parts": loop.parts,
     "boot": boot.boot,
     "run": boot.run_command,
     "memory": memory.memory,
     "start": start.start,
-    "parts": loop.parts,
 }
-ON_REQUEST = ("parts",)
 
 
 def main() -> int:
     """Run what was asked for; 1 if a benchmark could not be run."""
     options = _options()
-    names = options.only or [name for name in CASES if name not in ON_REQUEST]
+    names = options.only or list(CASES)
     results: dict[str, Result] = {}
     failed = False
     with tempfile.TemporaryDirectory(prefix="inn-bench-") as folder:

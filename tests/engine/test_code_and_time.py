@@ -131,7 +131,7 @@ def test_a_device_writes_code() -> None:
     target = made.symbols["target"]
 
     def patch(gpa: int, size: int, value: int) -> None:
-        machine.ram.write(target, 0x00700513 .to_bytes(4, "little"))
+        machine.ram.write(target, 0x00700513.to_bytes(4, "little"))
         machine.emulator.written(target, 4)
 
     machine.load(made.image, target, lambda h: None)
@@ -221,7 +221,9 @@ done: nop
 
 
 def test_a_reservation_has_a_width() -> None:
-    end = check("_start: la s0, w\nlr.d a0, (s0)\nsc.w a1, x0, (s0)\nj done\n.align 3\nw: .dword 3\ndone: nop")
+    end = check(
+        "_start: la s0, w\nlr.d a0, (s0)\nsc.w a1, x0, (s0)\nj done\n.align 3\nw: .dword 3\ndone: nop"
+    )
     assert end.x(11) == 1
 
 
@@ -230,7 +232,9 @@ MINIMUM = 0x8000000000000000
 
 @pytest.mark.parametrize("size", ["w", "d"])
 @pytest.mark.parametrize("name", ["swap", "add", "xor", "and", "or", "min", "max", "minu", "maxu"])
-@pytest.mark.parametrize(("old", "value"), [(5, 3), (-1, 1), (1, -1), (0x7FFFFFFF, 1), (-MINIMUM, -1)])
+@pytest.mark.parametrize(
+    ("old", "value"), [(5, 3), (-1, 1), (1, -1), (0x7FFFFFFF, 1), (-MINIMUM, -1)]
+)
 def test_amos(name: str, size: str, old: int, value: int) -> None:
     end = check(
         f"_start: la s0, word\nli a1, {value}\namo{name}.{size} a0, a1, (s0)\nld a2, 0(s0)\nj done\n"
@@ -325,7 +329,9 @@ def test_timer_interrupts(bit: int, field: str) -> None:
 
 
 def test_stimecmp_in_the_past_interrupts_at_once() -> None:
-    source = WAIT.format(enable=1 << 5, prepare="csrsi mstatus, 8\ncsrw 0x14d, x0", on=8, idle="nop")
+    source = WAIT.format(
+        enable=1 << 5, prepare="csrsi mstatus, 8\ncsrw 0x14d, x0", on=8, idle="nop"
+    )
     end = run_alone(source, lambda h: setattr(h, "menvcfg", 1 << 63))
     assert (end.x(11), end.x(10), end.mepc) == (1 << 63 | 5, 0, RAM_BASE + 0x1C)
 
@@ -334,7 +340,10 @@ def test_stip_is_not_writable_while_stimecmp_drives_it() -> None:
     def setup(raw: Any) -> None:
         raw.menvcfg = 1 << 63
 
-    assert check("_start: li t0, 0x20\ncsrs mip, t0\ncsrr a0, mip\nj done\ndone: nop", setup).x(10) == 0
+    assert (
+        check("_start: li t0, 0x20\ncsrs mip, t0\ncsrr a0, mip\nj done\ndone: nop", setup).x(10)
+        == 0
+    )
     assert check("_start: li t0, 0x20\ncsrs mip, t0\ncsrr a0, mip\nj done\ndone: nop").x(10) == 0x20
 
 
@@ -437,7 +446,10 @@ second: .dword 0
     .zero 56
 finished: .dword 0
 done: nop
-""".replace("2:  lr.d t0, 64(s0)", "addi s3, s0, 64\n2: lr.d t0, (s3)\naddi t0, t0, 1\nsc.d t2, t0, (s3)\nbnez t2, 2b")
+""".replace(
+            "2:  lr.d t0, 64(s0)",
+            "addi s3, s0, 64\n2: lr.d t0, (s3)\naddi t0, t0, 1\nsc.d t2, t0, (s3)\nbnez t2, 2b",
+        )
     )
     machine.load(made.image, made.entry)
     state = machine.run(made.symbols["done"])

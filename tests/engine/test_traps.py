@@ -82,7 +82,13 @@ TVM, TW, TSR = 1 << 20, 1 << 21, 1 << 22
 
 @pytest.mark.parametrize(
     ("bit", "code"),
-    [(TVM, "csrr t0, satp"), (TVM, "csrw satp, x0"), (TVM, "sfence.vma"), (TW, "wfi"), (TSR, "sret")],
+    [
+        (TVM, "csrr t0, satp"),
+        (TVM, "csrw satp, x0"),
+        (TVM, "sfence.vma"),
+        (TW, "wfi"),
+        (TSR, "sret"),
+    ],
 )
 def test_virtualization_traps(bit: int, code: str) -> None:
     assert at(S, f"body: {code}", mstatus=FS_DIRTY | S << 11 | bit).mcause == ILLEGAL
@@ -96,7 +102,9 @@ def test_floating_point_off() -> None:
         assert at(M, f"body: {code}", mstatus=M << 11, fp_ready=0).mcause == ILLEGAL
 
 
-@pytest.mark.parametrize("code", ["fadd.d fa0, fa1, fa2", "csrw fcsr, x0", "csrwi frm, 1", "fmv.d.x fa0, a0"])
+@pytest.mark.parametrize(
+    "code", ["fadd.d fa0, fa1, fa2", "csrw fcsr, x0", "csrwi frm, 1", "fmv.d.x fa0, a0"]
+)
 def test_floating_point_state_becomes_dirty(code: str) -> None:
     end = at(M, f"body: {code}\ncsrr a0, mstatus\necall", mstatus=M << 11 | 1 << 13, fp_ready=0)
     assert end.x(10) >> 63 == 1 and end.x(10) >> 13 & 3 == 3
@@ -124,7 +132,8 @@ supervisor:
 
 
 @pytest.mark.parametrize(
-    ("code", "cause"), [("ebreak", 3), (".word 0xffffffff", 2), ("ld t0, 1(x0)", 5), ("sd t0, 0(x0)", 7)]
+    ("code", "cause"),
+    [("ebreak", 3), (".word 0xffffffff", 2), ("ld t0, 1(x0)", 5), ("sd t0, 0(x0)", 7)],
 )
 def test_delegated_exceptions_go_to_the_supervisor(code: str, cause: int) -> None:
     end = at(S, DELEGATE.format(code=code), medeleg=0xB3FF & ~(1 << 9))
@@ -261,7 +270,9 @@ def test_setting_a_bit_of_mip_does_not_keep_the_lines_of_others() -> None:
     def setup(raw: Any) -> None:
         raw.irq_lines = 1 << 9
 
-    end = check("_start: csrr a0, mip\ncsrrsi a1, mip, 2\ncsrrci a2, mip, 0\nj done\ndone: nop", setup)
+    end = check(
+        "_start: csrr a0, mip\ncsrrsi a1, mip, 2\ncsrrci a2, mip, 0\nj done\ndone: nop", setup
+    )
     assert (end.x(10), end.x(11), end.x(12), end.mip) == (0x200, 0x200, 0x202, 2)
 
 

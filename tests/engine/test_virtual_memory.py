@@ -150,7 +150,11 @@ def test_user_pages(priv: int) -> None:
 
 @pytest.mark.parametrize(("mode", "bit"), [(8, 38), (9, 47), (10, 56)])
 def test_addresses_must_be_canonical(mode: int, bit: int) -> None:
-    for address, cause in ((1 << bit, LOAD_FAULT), (1 << 63, LOAD_FAULT), (-(1 << bit), LOAD_FAULT)):
+    for address, cause in (
+        (1 << bit, LOAD_FAULT),
+        (1 << 63, LOAD_FAULT),
+        (-(1 << bit), LOAD_FAULT),
+    ):
         space = Space(f"li s0, {address}\n{LOAD}", mode=mode)
         assert (space.run().mcause, space.run().mtval) == (cause, address % (1 << 64))
     space = Space(f"li s0, {-(1 << bit)}\n{LOAD}", mode=mode)
@@ -200,7 +204,9 @@ def test_last_level_pointer_is_a_page_fault() -> None:
     assert space.run().mcause == LOAD_FAULT
 
 
-@pytest.mark.parametrize("flush", ["sfence.vma", "sfence.vma s0", "sfence.vma x0, a5", "csrrw t5, satp, t4"])
+@pytest.mark.parametrize(
+    "flush", ["sfence.vma", "sfence.vma s0", "sfence.vma x0, a5", "csrrw t5, satp, t4"]
+)
 def test_remapping(flush: str) -> None:
     """After the flush the new mapping is seen, by loads, stores and fetches."""
     body = f"""
@@ -291,7 +297,9 @@ def test_misaligned_across_pages(size: int, back: int) -> None:
     assert (end.mcause, end.x(10)) == (ECALL_S, expected % (1 << 64))
 
 
-@pytest.mark.parametrize(("code", "cause"), [("ld a0, 0(t0)", LOAD_FAULT), ("sd a0, 0(t0)", STORE_FAULT)])
+@pytest.mark.parametrize(
+    ("code", "cause"), [("ld a0, 0(t0)", LOAD_FAULT), ("sd a0, 0(t0)", STORE_FAULT)]
+)
 def test_second_page_missing(code: str, cause: int) -> None:
     """The fault names the part that failed, and nothing is stored."""
     space = Space(f"li t0, {VA + PAGE - 3}\nli a0, -1\n{code}")
@@ -319,7 +327,7 @@ def test_instruction_across_pages(second: bool) -> None:
     space.map(VA, DATA + PAGE, X | AD)
     if second:
         space.map(VA + PAGE, DATA, X | AD)
-    code = 0x12300513 .to_bytes(4, "little") + 0x00008067 .to_bytes(4, "little")
+    code = 0x12300513.to_bytes(4, "little") + 0x00008067.to_bytes(4, "little")
     space.put(DATA + 2 * PAGE - 2, code[:2])  # li a0, 0x123; ret
     space.put(DATA, code[2:])
     end = space.run()
@@ -332,7 +340,7 @@ def test_instruction_across_pages(second: bool) -> None:
 def test_running_on_into_an_unmapped_page() -> None:
     space = Space(f"li t0, {VA + PAGE - 4}\njr t0")
     space.map(VA, DATA, X | AD)
-    space.put(DATA + PAGE - 4, 0x00000013 .to_bytes(4, "little"))
+    space.put(DATA + PAGE - 4, 0x00000013.to_bytes(4, "little"))
     end = space.run()
     assert (end.mcause, end.mtval, end.mepc) == (FETCH_FAULT, VA + PAGE, VA + PAGE)
 
@@ -499,7 +507,7 @@ def test_pmp_changes_take_effect() -> None:
 @pytest.mark.xfail(strict=True, reason="tier 0 checks the page's first instruction only")
 def test_pmp_execute_permission_within_a_page() -> None:
     """Straight-line code that leaves its executable region faults there, page or not."""
-    code = b"".join(0x00150513 .to_bytes(4, "little") for _ in range(16))  # addi a0, a0, 1
+    code = b"".join(0x00150513.to_bytes(4, "little") for _ in range(16))  # addi a0, a0, 1
     space = Space(f"li a0, 0\nli s0, {DATA}\njr s0")
     space.put(DATA, code)
 

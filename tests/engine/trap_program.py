@@ -187,8 +187,17 @@ class _Writer:
 
     def unit(self) -> str:
         kind = self.rng.choices(
-            (self.memory, self.csr, self.switch, self.jump, self.odd, self.pte, self.satp, self.fp,
-             self.interrupt),
+            (
+                self.memory,
+                self.csr,
+                self.switch,
+                self.jump,
+                self.odd,
+                self.pte,
+                self.satp,
+                self.fp,
+                self.interrupt,
+            ),
             (40, 22, 10, 5, 6, 10, 4, 5, 6),
         )[0]
         return kind()
@@ -199,7 +208,9 @@ class _Writer:
     def memory(self) -> str:
         lines = [f"li t0, {self.address():#x}"]
         for _ in range(self.rng.choice((1, 1, 2, 3))):
-            name = self.rng.choice((*LOADS, *STORES, *LOADS, *STORES, *AMOS, "lr.w", "lr.d", *BLOCKS))
+            name = self.rng.choice(
+                (*LOADS, *STORES, *LOADS, *STORES, *AMOS, "lr.w", "lr.d", *BLOCKS)
+            )
             register = f"f{self.data()}" if name[0] == "f" else self.data()
             offset = self.rng.choice((0, 0, 1, -1, 4, 8, -8))
             if name in AMOS:

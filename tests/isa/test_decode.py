@@ -64,7 +64,9 @@ def test_every_instruction_is_found_with_its_operands(one: Instruction) -> None:
         assert number == NUMBER[id(one)]
         for name in ("rd", "rs1", "rs2", "rs3"):
             field = one.registers.get(name)
-            value = 0 if field is None else (bits >> field.shift & (1 << field.bits) - 1) + field.base
+            value = (
+                0 if field is None else (bits >> field.shift & (1 << field.bits) - 1) + field.base
+            )
             if name == "rd" and value == 0 and "rd" not in one.float_registers:
                 value = SINK
             assert getattr(out, name) == value, name
@@ -123,7 +125,8 @@ def test_every_compressed_encoding() -> None:
 
 
 @pytest.mark.parametrize(
-    "bits", [0, 0xFFFFFFFF, 0x0000, 0x9C41 | 0x60, 0x8000, 0x6101 & ~0x107C, 0x2001 & ~0xF80, 0x8002]
+    "bits",
+    [0, 0xFFFFFFFF, 0x0000, 0x9C41 | 0x60, 0x8000, 0x6101 & ~0x107C, 0x2001 & ~0xF80, 0x8002],
 )
 def test_defined_illegal_encodings(bits: int) -> None:
     """All zeroes, all ones, and reserved compressed forms (Unprivileged 1.5, 27.8)."""

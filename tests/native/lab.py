@@ -65,7 +65,9 @@ def _ctype(kind: Any) -> Any:
 class Lab:
     """All functions of some source text that have no `Const` parameter and whose name is public."""
 
-    def __init__(self, source: str, *, function_compiler: type[FunctionCompiler] | None = None) -> None:
+    def __init__(
+        self, source: str, *, function_compiler: type[FunctionCompiler] | None = None
+    ) -> None:
         self.module = make_module(source)
         made = Module(function_compiler=function_compiler)
         self.signatures = {}

@@ -113,7 +113,9 @@ def test_the_line_within_a_long_function_is_named() -> None:
 
 
 def test_an_error_in_a_called_function_points_there() -> None:
-    source = "def g(a: u32) -> u32:\n    return a + u64(1)\n\ndef f(a: u32) -> u32:\n    return g(a)\n"
+    source = (
+        "def g(a: u32) -> u32:\n    return a + u64(1)\n\ndef f(a: u32) -> u32:\n    return g(a)\n"
+    )
     with pytest.raises(CompileError) as caught:
         compile_text(source)
     assert f":{HEAD_LINES + 2}:" in caught.value.what

@@ -120,7 +120,9 @@ def lab(name: str) -> Lab:
 def values(name: str) -> st.SearchStrategy[int]:
     bits = getattr(types, name).BITS
     low, high = (0, (1 << bits) - 1) if name[0] == "u" else (-(1 << bits - 1), (1 << bits - 1) - 1)
-    edges = [v for v in (low, low + 1, -1, 0, 1, 2, 7, 127, 128, high - 1, high) if low <= v <= high]
+    edges = [
+        v for v in (low, low + 1, -1, 0, 1, 2, 7, 127, 128, high - 1, high) if low <= v <= high
+    ]
     return st.sampled_from(edges) | st.integers(low, high)
 
 

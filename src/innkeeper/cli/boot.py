@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from innkeeper.cli.files import write_file
 from innkeeper.cli.options import FILE, machine_options, parse_disks, parse_volumes
 from innkeeper.cli.progress import shown_progress
 from innkeeper.cli.terminal import guest_terminal
@@ -71,7 +72,8 @@ def boot(**options: Any) -> int:
         click.echo(api.explain(config))
         return 0
     if options["device_tree"] is not None:
-        return _write_tree(api.device_tree(config), options["device_tree"])
+        write_file(options["device_tree"], api.device_tree(config))
+        return 0
     on_terminal = os.isatty(0)
     io = GuestIO(escape=EscapeKeys() if on_terminal else None)
     raw_fd = 0 if on_terminal else None
@@ -101,14 +103,3 @@ def boot_config(options: dict[str, Any]) -> BootConfig:
         timeout_s=options["timeout"],
         name=options["name"],
     )
-
-
-def _write_tree(blob: bytes, target: Path) -> int:
-    if str(target) == "-":
-        click.get_binary_stream("stdout").write(blob)
-    else:
-        from innkeeper.images.paths import storage_errors
-
-        with storage_errors("write the device tree", target):
-            target.write_bytes(blob)
-    return 0

@@ -10,6 +10,7 @@ import click
 
 from innkeeper.base.errors import MachineError, UsageError
 from innkeeper.base.units import MIB
+from innkeeper.cli.files import write_file
 from innkeeper.cli.options import FILE, address, combined, duration, size
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def asm(source: Path, output: Path | None, form: str, compress: bool, base: int 
     place = DEFAULT_BASE if base is None else base
     program = assemble(text, base=place, name=str(source), rvc=compress)
     if output is not None:
-        _write(output, elf_image(program) if form == "elf" else program.image)
+        write_file(output, elf_image(program) if form == "elf" else program.image)
         return
     names: dict[int, list[str]] = {}
     for name in sorted(program.labels):
@@ -238,13 +239,3 @@ def _read(file: Path) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(f"{file} is too large", why=f"more than {MAX_FILE_BYTES >> 20} MiB")
     return data
-
-
-def _write(file: Path, data: bytes) -> None:
-    from innkeeper.images.paths import storage_errors
-
-    if str(file) == "-":
-        sys.stdout.buffer.write(data)
-        return
-    with storage_errors("write the program", file):
-        file.write_bytes(data)

@@ -124,7 +124,7 @@ class ReferenceHart:
             return (action() or 0) & NEVER
         except InnError:
             self.h.mmio_fault = 1
-        except BaseException as error:  # noqa: BLE001 - it is raised again by `step`
+        except BaseException as error:
             self._error = error
             self.h.mmio_fault = 1
         return 0
