@@ -22,8 +22,8 @@ FS_DIRTY = 3 << 13 | 1 << 63
 SLICES = 50
 
 SCALARS = (
-    "pc", "priv", "frm", "fflags", "fp_ready", "mstatus", "misa", "medeleg", "mideleg", "mie", "mip", "mtvec",
-    "mscratch", "mepc", "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc",
+    "pc", "priv", "frm", "fflags", "fp_ready", "mstatus", "misa", "medeleg", "mideleg", "mie",
+    "mip", "mtvec", "mscratch", "mepc", "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc",
     "scause", "stval", "scounteren", "senvcfg", "satp", "stimecmp", "mtimecmp", "mcycle_offset",
     "minstret_offset", "instret", "wfi", "stop", "trap_pending",
 )  # fmt: skip
@@ -170,7 +170,11 @@ def differences(one: State, other: State) -> list[str]:
         if value != other.values[name]
     ]
     if one.memory != other.memory:
-        at = next(n for n, pair in enumerate(zip(one.memory, other.memory)) if pair[0] != pair[1])
+        at = next(
+            n
+            for n, pair in enumerate(zip(one.memory, other.memory, strict=True))
+            if pair[0] != pair[1]
+        )
         at &= -8
         found.append(
             f"memory at {RAM_BASE + at:#x}: {one.memory[at : at + 8].hex()}, "

@@ -144,8 +144,17 @@ def test_a_device_writes_code() -> None:
     assert machine.hart.x[10] == 7
 
 
-@pytest.mark.parametrize(("gpa", "size"), [(0, 8), (RAM_BASE - 8, 8), (RAM_BASE + RAM_BYTES, 1 << 40),
-                                           (NEVER, 1), (RAM_BASE, 0), (RAM_BASE + RAM_BYTES - 1, 1 << 63)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gpa", "size"),
+    [
+        (0, 8),
+        (RAM_BASE - 8, 8),
+        (RAM_BASE + RAM_BYTES, 1 << 40),
+        (NEVER, 1),
+        (RAM_BASE, 0),
+        (RAM_BASE + RAM_BYTES - 1, 1 << 63),
+    ],
+)
 def test_writes_outside_ram_are_no_matter(gpa: int, size: int) -> None:
     tier0().emulator.written(gpa, size)
 
@@ -222,7 +231,8 @@ done: nop
 
 def test_a_reservation_has_a_width() -> None:
     end = check(
-        "_start: la s0, w\nlr.d a0, (s0)\nsc.w a1, x0, (s0)\nj done\n.align 3\nw: .dword 3\ndone: nop"
+        "_start: la s0, w\nlr.d a0, (s0)\nsc.w a1, x0, (s0)\nj done\n"
+        ".align 3\nw: .dword 3\ndone: nop"
     )
     assert end.x(11) == 1
 
@@ -237,7 +247,8 @@ MINIMUM = 0x8000000000000000
 )
 def test_amos(name: str, size: str, old: int, value: int) -> None:
     end = check(
-        f"_start: la s0, word\nli a1, {value}\namo{name}.{size} a0, a1, (s0)\nld a2, 0(s0)\nj done\n"
+        f"_start: la s0, word\nli a1, {value}\namo{name}.{size} a0, a1, (s0)\n"
+        "ld a2, 0(s0)\nj done\n"
         f".align 3\nword: .dword {old}\ndone: nop"
     )
     bits = 32 if size == "w" else 64
@@ -259,7 +270,8 @@ def test_amos(name: str, size: str, old: int, value: int) -> None:
 
 
 def test_an_amo_on_a_device_is_an_access_fault() -> None:
-    end = check("_start: la t0, trap\ncsrw mtvec, t0\nli s0, DEVICE\namoadd.w a0, a0, (s0)\n.align 2\n"
+    end = check("_start: la t0, trap\ncsrw mtvec, t0\nli s0, DEVICE\namoadd.w a0, a0, (s0)\n"
+                ".align 2\n"
                 "trap: j done\ndone: nop")  # fmt: skip
     assert (end.mcause, end.mtval, end.writes) == (7, DEVICE, [])
 
@@ -281,8 +293,12 @@ _start: li s0, DEVICE
 done: nop
 """
     )
-    assert end.writes[:4] == [(DEVICE, 1, 0xFE), (DEVICE + 2, 2, 0xFFFE), (DEVICE + 4, 4, 0xFFFFFFFE),
-                              (DEVICE + 8, 8, NEVER - 1)]  # fmt: skip
+    assert end.writes[:4] == [
+        (DEVICE, 1, 0xFE),
+        (DEVICE + 2, 2, 0xFFFE),
+        (DEVICE + 4, 4, 0xFFFFFFFE),
+        (DEVICE + 8, 8, NEVER - 1),
+    ]
     assert [w[:2] for w in end.writes[4:]] == [(DEVICE + 17 + n, 1) for n in range(4)]
 
 

@@ -1,4 +1,4 @@
-"""Translation, its faults, protection, and accesses that cross pages (Privileged 3.7, 4.2 to 4.6)."""
+"""Translation, its faults, protection, accesses across pages (Privileged 3.7, 4.2 to 4.6)."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def test_switching_address_spaces() -> None:
 @pytest.mark.parametrize("back", range(1, 8))
 def test_misaligned_across_pages(size: int, back: int) -> None:
     name = {2: "h", 4: "w", 8: "d"}[size]
-    body = f"li t0, {VA + PAGE - back}\nl{name} a0, 0(t0)\nli a1, -0x123456789abcdef\ns{name} a1, 0(t0)"
+    body = f"li t0, {VA + PAGE - back}\nl{name} a0, 0(t0)\nli a1, -0x1234567\ns{name} a1, 0(t0)"
     space = Space(body)
     space.map(VA, DATA + PAGE, R | W | AD)
     space.map(VA + PAGE, DATA, R | W | AD)

@@ -172,8 +172,8 @@ class _Writer:
 
     def address(self) -> int:
         rng = self.rng
-        offset = rng.choice((0, 8, rng.randrange(PAGE), rng.randrange(PAGE) & -8, PAGE - 4, PAGE - 3,
-                             PAGE - 8, PAGE - 1))  # fmt: skip
+        offset = rng.choice((0, 8, rng.randrange(PAGE), rng.randrange(PAGE) & -8, PAGE - 4,
+                             PAGE - 3, PAGE - 8, PAGE - 1))  # fmt: skip
         page = rng.randrange(WINDOW_PAGES + 1) * PAGE
         return rng.choice(
             (

@@ -139,7 +139,8 @@ def test_defined_illegal_encodings(bits: int) -> None:
         (0x00000013, "addi"), (0x0085, "c.addi"), (0x8082, "c.jr"), (0x9002, "c.ebreak"),
         (0x00008067, "jalr"), (0x0FF0000F, "fence"), (0x0000100F, "fence.i"), (0x30200073, "mret"),
         (0xC0002573, "csrrs"), (0x02B50533, "mul"), (0x100525AF, "lr.w"), (0x6122, "c.ldsp"),
-        (0x02B57553, "fadd.d"), (0x7119, "c.addi16sp"), (0x4501, "c.li"), (0x12000073, "sfence.vma"),
+        (0x02B57553, "fadd.d"), (0x7119, "c.addi16sp"), (0x4501, "c.li"),
+        (0x12000073, "sfence.vma"),
     ],
 )  # fmt: skip
 def test_well_known_encodings(bits: int, name: str) -> None:

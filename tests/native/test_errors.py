@@ -49,7 +49,7 @@ CASES = {
     "falls off": ("    a = a + 1", "end without a return", ""),
     "raise without a hart": ("    raise Trap(1, 2)", "hart as its first", ""),
     "raise something else": ("    raise ValueError", "raise Trap", "raise ValueError"),
-    "except something": ("    try:\n        a = a\n    except Trap as t:\n        pass\n    return a",
+    "except something": ("    try:\n        a = a\n    except Trap as t:\n        pass\n",
                          "try", "try:"),
     "two targets": ("    x = y = a\n    return a", "one target", "x = y = a"),
     "no effect": ("    a + 1\n    return a", "without effect", "a + 1"),

@@ -39,6 +39,7 @@ class MachineDebugTarget:
         self._interrupted = False
         self._moving: Sequence[int] = range(self._count)
         machine.debugger = self
+        machine.emulator.stops.set_trap_stops(0, unhandled=False)
 
     # ---- what the harts' thread calls, with the lock (machines.virt.Debugger)
 
@@ -46,8 +47,11 @@ class MachineDebugTarget:
         """Hold the harts as long as the debugger wants them to stand still."""
         if self._interrupted and self._stop is None:
             self._halt(StopReply(hart=self._moving[0], signal=SIGINT))
-        while self._stop is not None and self._machine.outcome is None:
-            self._machine.lock.sleep(None)
+        while True:
+            seen = self._machine.lock.wakeups
+            if self._stop is None or self._machine.outcome is not None:
+                return
+            self._machine.lock.sleep(None, since=seen)
 
     def stopped(self, reason: Exit) -> None:
         """Turn what the emulator says into what a debugger hears."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import UsageError
+from innkeeper.base.log import log
 from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.devices.virtio.entropy import Entropy
 from innkeeper.firmware.boot import BootPlan, plan_boot
@@ -131,7 +132,7 @@ def _run_once(config: BootConfig, machine: VirtMachine, io: GuestIO) -> Outcome 
         loop.machine_ended()
 
     thread = MachineThread(machine, ended)
-    close = _debugger(config, machine, thread)
+    close = _debugger(config, machine)
     try:
         thread.start()
         quit_status = loop.run(timeout_s=config.timeout_s)
@@ -142,10 +143,14 @@ def _run_once(config: BootConfig, machine: VirtMachine, io: GuestIO) -> Outcome 
     return outcome if quit_status is None else quit_status
 
 
-def _debugger(
-    config: BootConfig, machine: VirtMachine, thread: MachineThread
-) -> Callable[[], None]:
+def _debugger(config: BootConfig, machine: VirtMachine) -> Callable[[], None]:
     """Start the gdb server where one is asked for; return what ends it."""
     if config.gdb is None:
         return lambda: None
-    raise UsageError("the gdb server is not wired yet")
+    from innkeeper.debug.gdb_server import GdbServer
+    from innkeeper.debug.machine_target import MachineDebugTarget
+
+    server = GdbServer(MachineDebugTarget(machine), config.gdb)
+    server.start()
+    log("gdb").warning("waiting for gdb: target remote %s", server.address)
+    return server.close

@@ -62,10 +62,18 @@ class MachineLock:
         if self._waiting:
             self._pause(lambda: self._waiting == 0, None)
 
-    def sleep(self, timeout_s: float | None) -> None:
-        """Give the lock up until another thread has had it, `wake` was called or time is up."""
-        before = self._wakeups
-        self._pause(lambda: self._wakeups != before and self._waiting == 0, timeout_s)
+    @property
+    def wakeups(self) -> int:
+        """How often the sleeper has been given a reason to look again."""
+        return self._wakeups
+
+    def sleep(self, timeout_s: float | None, *, since: int) -> None:
+        """Give the lock up until another thread has had it, `wake` was called or time is up.
+
+        `since` is `wakeups` as it was before the caller looked whether it has to sleep: what
+        happened after that look ends the sleep at once.
+        """
+        self._pause(lambda: self._wakeups != since and self._waiting == 0, timeout_s)
 
     def _pause(self, ready: Callable[[], bool], timeout_s: float | None) -> None:
         with self._condition:

@@ -238,6 +238,7 @@ class VirtMachine:
             raw = self.harts[n]
             raw.pc, raw.stop = start.pc, 0 if start.running else 1
             raw.x[10], raw.x[11], raw.x[12] = start.a0, start.a1, start.a2
+        self.emulator.stops.set_trap_stops(0, unhandled=self.debugger is None)
 
     def reset(self) -> None:
         """Return to the state after power-on: devices, memory, harts at the boot plan's start."""
@@ -255,20 +256,28 @@ class VirtMachine:
         """Run until the guest powers off, resets, or `stop` is called."""
         with self.lock:
             try:
-                while self.outcome is None:
-                    self._turn()
+                while True:
+                    seen = self.lock.wakeups
+                    if self.outcome is not None:
+                        break
+                    self._turn(seen)
             finally:
                 if self.debugger is not None:
                     self.debugger.ended()
         return self.outcome
 
-    def _turn(self) -> None:
-        """Run the harts until the host is needed, and do what is needed."""
+    def _turn(self, seen: int) -> None:
+        """Run the harts until the host is needed, and do what is needed.
+
+        `seen` is the lock's `wakeups` before the machine was found not to have ended.
+        """
         if self.debugger is not None:
             self.debugger.gate()
             if self.outcome is not None:
                 return
         reason = self.emulator.run()
+        if reason is Exit.TRAP:
+            raise self._crash()
         if reason in (Exit.BREAK, Exit.STEP, Exit.WATCH):
             if self.debugger is None:
                 raise MachineError("a breakpoint was hit with no debugger attached")
@@ -277,7 +286,18 @@ class VirtMachine:
         if self._alarm_ns is not None and time.time_ns() >= self._alarm_ns:
             self.rtc.expire()
         if reason is Exit.IDLE and self.outcome is None:
-            self.lock.sleep(self._sleep_s())
+            self.lock.sleep(self._sleep_s(), since=seen)
+
+    def _crash(self) -> MachineError:
+        """Return what to say of a guest that traps with no trap handler set."""
+        hart = self.emulator.exit_hart
+        raw = self.harts[hart]
+        return MachineError(
+            "the guest has crashed",
+            why=f"hart {hart} trapped at {raw.pc:#x} (cause {raw.trap_cause}, "
+            f"tval {raw.trap_tval:#x}) and has set no trap handler",
+            fix="is this file meant for this machine? --gdb shows how it gets there",
+        )
 
     def _sleep_s(self) -> float:
         """Return how long nothing can happen by itself, in seconds."""

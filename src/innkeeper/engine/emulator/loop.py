@@ -37,7 +37,7 @@ from innkeeper.engine.emulator.tlb import (
     shared_code,
 )
 from innkeeper.engine.emulator.watch import STOP_WATCH
-from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
+from innkeeper.isa.riscv.causes import ECALL_S, ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.csr import update_timers
 from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
@@ -62,6 +62,8 @@ def execute(h: Hart) -> None:
 
 def nobody_takes(h: Hart, cause: u64) -> bool:
     """Tell whether the vector for an exception is 0: software has never set it."""
+    if cause == ECALL_S and h.sbi_enabled != 0:
+        return False
     vector = h.mtvec
     if h.priv <= PRIV_S and ((h.medeleg >> cause) & 1) != 0:
         vector = h.stvec

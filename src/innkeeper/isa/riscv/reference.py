@@ -161,7 +161,7 @@ class ReferenceHart:
         return True
 
     def run(self, count: int, *, until: int | None = None) -> int:
-        """Step up to `count` times, or until the pc is `until` or the hart waits; return how often."""
+        """Step up to `count` times, until the pc is `until` or the hart waits; return how often."""
         for done in range(count):
             if (until is not None and self.h.pc == until) or not self.step():
                 return done
