@@ -23,7 +23,8 @@ SLICES = 50
 
 SCALARS = (
     "pc", "priv", "frm", "fflags", "fp_ready", "mstatus", "misa", "medeleg", "mideleg", "mie",
-    "mip", "mtvec", "mscratch", "mepc", "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc",
+    "mip", "mtvec", "mscratch", "mepc", "mcause", "mtval", "mcounteren", "menvcfg", "stvec",
+    "sscratch", "sepc",
     "scause", "stval", "scounteren", "senvcfg", "satp", "stimecmp", "mtimecmp", "mcycle_offset",
     "minstret_offset", "instret", "wfi", "stop", "trap_pending",
 )  # fmt: skip

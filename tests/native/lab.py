@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import importlib.util
 import itertools
@@ -25,6 +26,8 @@ from tests.native.lab import Trap
 """
 HEAD_LINES = HEAD.count("\n")
 _numbers = itertools.count()
+_folder = tempfile.TemporaryDirectory(prefix="lab-")
+atexit.register(_folder.cleanup)
 
 
 class Trap(Exception):
@@ -37,7 +40,7 @@ class Trap(Exception):
 def make_module(source: str) -> ModuleType:
     """Import source text as a module of its own, with a file that `inspect` can read."""
     name = f"lab_{next(_numbers)}"
-    path = Path(tempfile.mkdtemp(prefix="lab-")) / f"{name}.py"
+    path = Path(_folder.name) / f"{name}.py"
     path.write_text(HEAD + source)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
