@@ -8,6 +8,7 @@ may block.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import stat
@@ -53,7 +54,11 @@ class StreamLoop:
         self._lock = lock
         self._ended: tuple[str, str] | None = None
         wake = io.events.wake
-        self._outputs = [(fd, OutputPump(port, wake=wake)) for fd, port in outputs]
+        self._writers = [HostWriter(fd) for fd, _ in outputs]
+        self._outputs = [
+            (writer, OutputPump(port, wake=wake, lock=lock))
+            for writer, (_, port) in zip(self._writers, outputs, strict=True)
+        ]
         self._input: InputPump | None = None
         if source is not None and io.stdin is not None:
             self._input = InputPump(source, wake=wake)
@@ -80,35 +85,37 @@ class StreamLoop:
     def _poll(self, until: float | None, *, reading: bool) -> None:
         poller = select.poll()
         poller.register(self._io.events.wake_fd, select.POLLIN)
-        for fd, pump in self._outputs:
+        for writer, pump in self._outputs:
             if pump.pending:
-                poller.register(fd, select.POLLOUT)
+                poller.register(writer.fd, select.POLLOUT)
         source = self._io.stdin if reading and self._input and self._input.wants_data else None
         if source is not None:
             poller.register(source, select.POLLIN)
         wait_ms = None if until is None else max(0.0, until - time.monotonic()) * 1000 + 1
         ready = {fd for fd, _ in poller.poll(wait_ms)}
-        for fd, pump in self._outputs:
-            if fd in ready and pump.pending:
-                ready.discard(fd)  # both streams may be one pipe, ready for one write
-                self._write_out(fd, pump)
+        for writer, pump in self._outputs:
+            if writer.fd in ready and pump.pending:
+                ready.discard(writer.fd)  # both streams may be one pipe, ready for one write
+                self._write_out(writer, pump)
         if source is not None and source in ready:
             self._read_in(source)
 
-    def _write_out(self, fd: int, pump: OutputPump) -> None:
-        with self._lock:
-            data = pump.peek(_write_limit(fd))
+    def _write_out(self, writer: HostWriter, pump: OutputPump) -> None:
+        data = pump.peek(writer.limit_bytes)
         try:
-            count = os.write(fd, data) if data else 0
+            count = os.write(writer.fd, data) if data else 0
         except BlockingIOError:
             return
         except OSError:  # nobody reads it any more: what a local command would learn by SIGPIPE
-            with self._lock:
-                pump.discard()
+            pump.discard()
             self._on_broken_pipe()
             return
-        with self._lock:
-            pump.written(count)
+        pump.written(count)
+
+    def close(self) -> None:
+        """Close what was opened for writing."""
+        for writer in self._writers:
+            writer.close()
 
     def _read_in(self, fd: int) -> None:
         try:
@@ -159,6 +166,12 @@ class SessionLoop(StreamLoop):
         Raises what ended the run otherwise (`GuestTimeout`, `MachineError`). The machine may
         still be on its way to power-off.
         """
+        try:
+            return self._run(timeout_s)
+        finally:
+            self.close()
+
+    def _run(self, timeout_s: float | None) -> int:
         session = self._session
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         drain_by: float | None = None
@@ -195,6 +208,8 @@ class SessionLoop(StreamLoop):
             return not self._pending() if self._tty else all(p.finished for _, p in self._outputs)
 
     def _send_control(self) -> None:
+        if not self._unsent and not self._session.has_output:
+            return
         with self._lock:
             self._unsent += self._session.take_output()
             while self._unsent:
@@ -216,6 +231,12 @@ class ConsoleLoop(StreamLoop):
 
     def run(self, *, timeout_s: float | None = None) -> int | None:
         """Run until the machine stops (`None`) or the user quits (the exit status for that)."""
+        try:
+            return self._run(timeout_s)
+        finally:
+            self.close()
+
+    def _run(self, timeout_s: float | None) -> int | None:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._io.start()
         while self._ended is None and self._quit is None:
@@ -233,6 +254,26 @@ class ConsoleLoop(StreamLoop):
         self._quit = BROKEN_PIPE_STATUS
 
 
-def _write_limit(fd: int) -> int:
-    """Return how much a write may carry without blocking once `poll` says ready."""
-    return CHUNK_BYTES if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
+class HostWriter:
+    """A descriptor to write to, and how much one write may carry without blocking after `poll`.
+
+    A pipe is opened anew without blocking, which leaves the flags of the one that we share with
+    others as they are; where that fails, PIPE_BUF bytes never block.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self.limit_bytes, self._own = fd, select.PIPE_BUF, False
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISREG(mode):
+            self.limit_bytes = CHUNK_BYTES
+        elif stat.S_ISFIFO(mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            with contextlib.suppress(OSError):
+                self.fd = os.open(f"/proc/self/fd/{fd}", flags)
+                self.limit_bytes, self._own = CHUNK_BYTES, True
+
+    def close(self) -> None:
+        """Close the descriptor if it is ours."""
+        if self._own:
+            os.close(self.fd)
+            self._own = False

@@ -31,9 +31,7 @@ from innkeeper.images.store import Manifest, Store
 from innkeeper.machines.outcome import Outcome
 from innkeeper.machines.virt import VirtConfig, VirtMachine
 
-CMDLINE = (
-    "console=ttyS0 quiet panic=-1 cryptomgr.notests initcall_blacklist=jent_mod_init"
-)
+CMDLINE = "console=ttyS0 quiet panic=-1 cryptomgr.notests initcall_blacklist=jent_mod_init"
 """The guest's kernel command line. The last two spare a third of the boot: self-tests of crypto, and
 the calibration of an entropy source that a guest seeded by its host has no use for
 (Linux Documentation/admin-guide/kernel-parameters.rst)."""

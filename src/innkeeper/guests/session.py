@@ -106,6 +106,11 @@ class RunSession:
             self.exit_status = exit_status
             self.phase = Phase.DONE
 
+    @property
+    def has_output(self) -> bool:
+        """Tell whether there are bytes for the control port."""
+        return bool(self._output)
+
     def take_output(self) -> bytes:
         """Return the bytes to write to the control port now, and forget them."""
         data, self._output = bytes(self._output), bytearray()

@@ -1,12 +1,15 @@
 """Bytes between the host's file descriptors and the guest's ports, with back-pressure both ways.
 
-No I/O here. Every method is called with the machine's lock held, as `devices.char` says: a full
+No I/O here. What a port calls is called with the machine's lock held, as `devices.char` says; an
+output's buffer has a lock of its own, so that writing it out does not make the harts stop. A full
 buffer makes the guest keep its data in the ring, and nobody waits for anybody.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from innkeeper.devices.char import BytesLike, CharPort
 
@@ -14,11 +17,22 @@ OUTPUT_BUFFER_BYTES = 1 << 20
 
 
 class OutputPump:
-    """Guest to host: the `CharSink` of a port, in front of a file descriptor's writer."""
+    """Guest to host: the `CharSink` of a port, in front of a file descriptor's writer.
 
-    def __init__(self, port: CharPort, *, wake: Callable[[], None]) -> None:
+    `lock` is the machine's; it is taken only to let a guest go on that was held back.
+    """
+
+    def __init__(
+        self,
+        port: CharPort,
+        *,
+        wake: Callable[[], None],
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:
         self._port = port
         self._wake = wake
+        self._machine = lock if lock is not None else nullcontext()
+        self._mutex = threading.Lock()
         self._buffer = bytearray()
         self._held_back = False
         self._discarding = False
@@ -29,13 +43,13 @@ class OutputPump:
         """Take guest bytes; return how many fitted."""
         if self._discarding:
             return len(data)
-        taken = min(OUTPUT_BUFFER_BYTES - len(self._buffer), len(data))
-        self._held_back = self._held_back or taken < len(data)
-        if taken:
+        with self._mutex:
+            taken = min(OUTPUT_BUFFER_BYTES - len(self._buffer), len(data))
+            self._held_back = self._held_back or taken < len(data)
             was_empty = not self._buffer
             self._buffer += data[:taken]
-            if was_empty:
-                self._wake()
+        if taken and was_empty:
+            self._wake()
         return taken
 
     def guest_open(self, is_open: bool) -> None:
@@ -46,14 +60,18 @@ class OutputPump:
 
     def peek(self, limit: int) -> bytes:
         """Return up to `limit` bytes that wait to be written."""
-        return bytes(self._buffer[:limit])
+        with self._mutex:
+            return bytes(self._buffer[:limit])
 
     def written(self, count: int) -> None:
         """Forget `count` bytes that the host took; let the guest go on when there is room."""
-        del self._buffer[:count]
-        if self._held_back and len(self._buffer) <= OUTPUT_BUFFER_BYTES // 2:
-            self._held_back = False
-            self._port.resume()
+        with self._mutex:
+            del self._buffer[:count]
+            go_on = self._held_back and len(self._buffer) <= OUTPUT_BUFFER_BYTES // 2
+            self._held_back = self._held_back and not go_on
+        if go_on:
+            with self._machine:
+                self._port.resume()
 
     def discard(self) -> None:
         """Throw away what is here and all that comes: nobody reads it any more."""

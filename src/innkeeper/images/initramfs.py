@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
@@ -19,6 +20,8 @@ WANTED_MODULES = (
 
 _FOLDERS = ("dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp")
 _MERGED = ("bin", "sbin", "lib")
+_APPLET = re.compile(r"[a-z0-9_.+-]{1,32}|\[|\[\[", re.ASCII)
+MAX_APPLET_BYTES = 16 << 10
 
 
 def build(
@@ -51,10 +54,30 @@ def build(
     tree.write("bin/busybox", busybox, mode=0o755)
     for applet in ("bin/sh", "sbin/modprobe", "sbin/insmod"):
         tree.symlink(applet, "/bin/busybox")
+    for applet in applets(busybox):
+        tree.symlink(f"bin/{applet}", "/bin/busybox")
     tree.write("init", init.encode(), mode=0o755)
     _add_modules(tree, release, modules, read)
     for path, data in sorted((files or {}).items()):
         tree.write(path, data, mode=0o755)
+
+
+def applets(busybox: bytes) -> list[str]:
+    """Return the commands that a busybox binary answers to, but for `sh` and its own name.
+
+    Its `applet_names` is one table of names, each ended by a NUL, in order from `[`, with an empty
+    name after the last (busybox, libbb/appletlib.c). No table found: no names.
+    """
+    start = busybox.find(b"[\0[[\0")
+    end = busybox.find(b"\0\0", start)
+    if start < 0 or not start < end <= start + MAX_APPLET_BYTES:
+        return []
+    names = busybox[start:end].decode("ascii", "replace").split("\0")
+    return [
+        n
+        for n in names
+        if _APPLET.fullmatch(n) and n not in ("sh", "busybox", "insmod", "modprobe")
+    ]
 
 
 def _add_modules(

@@ -210,6 +210,8 @@ class VirtMachine:
         """End the run; the first reason given counts. Safe from any thread."""
         if self.outcome is None:
             self.outcome = outcome
+        for raw in self.harts:
+            raw.stop = 1
         self.emulator.request_exit()
         self.lock.wake()
 

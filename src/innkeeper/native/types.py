@@ -415,7 +415,8 @@ class PtrValue:
         write_at(self.element, self._slot(index), value)
 
     def __add__(self, count: int) -> PtrValue:
-        return PtrValue(self.element, self.address + int(count) * size_of(self.element))
+        address = self.address + int(count) * size_of(self.element)
+        return PtrValue(self.element, address & u64.MASK)
 
     def __len__(self) -> int:
         if self.length is None:

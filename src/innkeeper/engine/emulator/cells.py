@@ -118,13 +118,12 @@ def fetch_cells(h: Hart, pc: u64) -> Ptr[Operands]:
         page_pa = pa & PAGE
         if not in_ram(h, page_pa, u32(4096)):
             raise Trap(INSTRUCTION_ACCESS_FAULT, pc)
+        if not pmp_permits(h, page_pa, u64(4096), u32(ACCESS_EXEC), h.priv):
+            return decode_scratch(h, pc)  # PMP is finer than the page: check every instruction
         page = (page_pa - h.ram_base) >> 12
         if code.page_cells[page] == 0:
             new_cell_page(h, page)
         cells = cells_of(code, code.page_cells[page] - 1)
-        e.bias = (pc & PAGE) - (addr(cells) >> 3)
-        if not pmp_permits(h, page_pa, u64(4096), u32(ACCESS_EXEC), h.priv):
-            return cells + ((pc & 0xFFF) >> 1)
         e.bank_used[n] = u32(1)
         entry.tag = pc & PAGE
         entry.cells = addr(cells)
