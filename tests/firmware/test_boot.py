@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from innkeeper.base.errors import LoadError, UsageError
+from innkeeper.base.record import replace
 from innkeeper.base.units import GIB, KIB, MIB
 from innkeeper.firmware.boot import BootPlan, Mode, plan_boot
 from innkeeper.firmware.fdt_read import unflatten

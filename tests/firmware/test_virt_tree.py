@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from innkeeper.base.errors import UsageError
+from innkeeper.base.record import replace
 from innkeeper.base.units import GIB, MIB
 from innkeeper.firmware import virt_layout as at
 from innkeeper.firmware.fdt import Node

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import random
@@ -15,6 +14,7 @@ import pytest
 import qemu_peer
 
 from innkeeper.base.errors import GuestTimeout, MachineError
+from innkeeper.base.record import replace
 from innkeeper.guests.config import TerminalSize
 from innkeeper.guests.io import EventQueue, ResizeEvent, SignalEvent
 from innkeeper.guests.request import DiskRoot, GuestRequest, GuestVolume
@@ -209,7 +209,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_disk(request: GuestRequest, *, mmio: bool = False) -> GuestRequest:
-    return dataclasses.replace(request, modules=request.needed_modules(mmio=mmio))
+    return replace(request, modules=request.needed_modules(mmio=mmio))
 
 
 def drive(image: Path) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from innkeeper.base.errors import InnError, MachineError
+from innkeeper.base.record import record
 
 _MASKS = {size: (1 << 8 * size) - 1 for size in (1, 2, 4, 8)}
 
@@ -48,7 +48,7 @@ class IrqLine:
             self._sink(level)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mapping:
     """One device's place on the bus."""
 

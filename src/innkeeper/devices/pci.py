@@ -5,9 +5,8 @@ Source: PCI Local Bus 3.0, 6.1 (header type 0), 6.2.5 (base addresses), 6.7 (cap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from innkeeper.base.errors import MachineError
+from innkeeper.base.record import record
 from innkeeper.devices.bus import IrqLine, MmioDevice
 
 CONFIG_BYTES = 256
@@ -25,7 +24,7 @@ STATUS_INTX, STATUS_CAPABILITIES = 0x08, 0x10
 BAR_64_BIT, BAR_PREFETCHABLE = 4, 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PciIdentity:
     """Who a function says it is; `class_code` is 24 bits: class, subclass, interface."""
 
@@ -37,7 +36,7 @@ class PciIdentity:
     subsystem: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bar:
     """A memory region of a function: a power of two of bytes, served by `device`."""
 

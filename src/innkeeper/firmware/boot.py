@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from innkeeper.base.errors import LoadError, UsageError
+from innkeeper.base.record import record
 from innkeeper.firmware import sniff
 from innkeeper.firmware.loader import (
     FileSpan,
@@ -43,7 +43,7 @@ class Mode(Enum):
     MACHINE = "M"
 
 
-@dataclass(frozen=True)
+@record
 class HartStart:
     """How one hart starts; one that is not `running` waits for an SBI HSM start."""
 
@@ -55,7 +55,7 @@ class HartStart:
     a2: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class BootPlan:
     """Everything a boot needs: `pieces` for memory, `harts`, and the `mode` they start in.
 

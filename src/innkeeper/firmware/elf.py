@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from innkeeper.base.errors import LoadError
+from innkeeper.base.record import record
 
 MAGIC = b"\x7fELF"
 ET_DYN = 3
@@ -29,7 +29,7 @@ _IDENT_BYTES = 16
 _HIGH_HALF = 1 << 63
 
 
-@dataclass(frozen=True)
+@record
 class Segment:
     """One PT_LOAD: `file_bytes` at `offset`, then zeroes up to `memory_bytes`, all at `gpa`."""
 
@@ -40,7 +40,7 @@ class Segment:
     memory_bytes: int
 
 
-@dataclass(frozen=True)
+@record
 class ElfHeader:
     """The part of the ELF header that names what the file is and where its tables are."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from innkeeper.base.errors import MachineError
+from innkeeper.base.record import record
 from innkeeper.base.units import align_up
 
 MAGIC = 0xD00DFEED
@@ -27,7 +27,7 @@ _NODE_NAME = re.compile(r"[0-9A-Za-z,._+-]{1,31}")
 _PROPERTY_NAME = re.compile(r"[0-9A-Za-z,._+?#-]{1,31}")
 
 
-@dataclass(frozen=True)
+@record
 class U64:
     """A property value of two cells."""
 

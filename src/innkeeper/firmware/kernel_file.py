@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from innkeeper.base.errors import LoadError
+from innkeeper.base.record import record
 from innkeeper.base.units import GIB, MIB
 from innkeeper.firmware import sniff, unpack
 from innkeeper.firmware.kernel_image import (
@@ -36,7 +36,7 @@ class Raw(Enum):
     ALWAYS = "always"
 
 
-@dataclass(frozen=True)
+@record
 class FileSpan:
     """`size` bytes of the file at `path` from `offset` on."""
 
@@ -61,7 +61,7 @@ class FileSpan:
             raise LoadError(f"{self.path} cannot be read", why=str(error)) from error
 
 
-@dataclass(frozen=True)
+@record
 class Content:
     """The bytes of a kernel: in memory when they were unwrapped, else still in their file."""
 
@@ -85,7 +85,7 @@ class Content:
         return FileSpan(self.path, offset, size)
 
 
-@dataclass(frozen=True)
+@record
 class KernelFile:
     """An identified file; `head` is how its kernel begins, without wrappers."""
 

@@ -8,10 +8,10 @@ the machine numbers.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from innkeeper.base.errors import LoadError
+from innkeeper.base.record import record, replace
 from innkeeper.firmware import elf
 
 HEAD_BYTES = 68 * 1024
@@ -44,7 +44,7 @@ class Arch(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
+@record
 class KernelInfo:
     """What a kernel or firmware file is, from its first bytes alone.
 
@@ -98,7 +98,7 @@ _RISCV_BIG_ENDIAN = 1
 _XLF_KERNEL_64 = 1
 
 
-@dataclass(frozen=True)
+@record
 class Zboot:
     """Where an EFI zboot image keeps its compressed kernel, and how it says it is compressed."""
 

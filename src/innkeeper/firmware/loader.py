@@ -7,11 +7,11 @@ binaries; each but a raw one may be compressed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from innkeeper.base.errors import InnError, LoadError
+from innkeeper.base.record import record
 from innkeeper.base.units import GIB, MIB
 from innkeeper.firmware import elf
 from innkeeper.firmware.kernel_file import (
@@ -43,7 +43,7 @@ class GuestMemory(Protocol):
         """Copy bytes to `gpa`."""
 
 
-@dataclass(frozen=True)
+@record
 class Piece:
     """Something to put into guest memory: `data` at `gpa`, then zeroes up to `memory_bytes`."""
 
@@ -75,7 +75,7 @@ class Piece:
             at += step
 
 
-@dataclass(frozen=True)
+@record
 class Loaded:
     """A kernel or firmware in its place; `start` to `end` is all the memory it says it takes."""
 

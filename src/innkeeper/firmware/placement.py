@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from innkeeper.base.record import record
 from innkeeper.base.units import GIB, KIB, MIB, PAGE_BYTES, align_down, align_up
 from innkeeper.firmware.loader import too_large
 from innkeeper.firmware.virt_layout import Region
@@ -24,7 +23,7 @@ INFO_BYTES = PAGE_BYTES
 """A page after the tree for what a boot stage is told besides it (`fw_dynamic_info`)."""
 
 
-@dataclass(frozen=True)
+@record
 class Places:
     """Addresses for the parts of a boot; `initrd` is None without one."""
 

@@ -6,8 +6,7 @@ boot loaders and kernels built for it run here unchanged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from innkeeper.base.record import record
 from innkeeper.base.units import GIB, MIB, align_up
 
 MAX_HARTS = 64
@@ -44,7 +43,7 @@ KERNEL_OFFSET = 2 * MIB
 """A kernel sits this far above the bottom of RAM, where `fw_jump` looks for it too."""
 
 
-@dataclass(frozen=True)
+@record
 class Region:
     """A range of guest-physical addresses."""
 

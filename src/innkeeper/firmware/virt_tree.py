@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from innkeeper.base.errors import UsageError
+from innkeeper.base.record import record, replace
 from innkeeper.base.units import MIB, PAGE_BYTES
 from innkeeper.firmware import virt_layout as at
 from innkeeper.firmware.fdt import U64, Node, Value, flatten
@@ -24,7 +23,7 @@ _PCI_IO, _PCI_MMIO32, _PCI_MMIO64 = 0x0100_0000, 0x0200_0000, 0x0300_0000
 _PCI_DEVICE_SHIFT = 11
 
 
-@dataclass(frozen=True)
+@record
 class HartSpec:
     """What one hart is, in the words of the device tree bindings (riscv/cpus.yaml,
     extensions.yaml).
@@ -48,7 +47,7 @@ class HartSpec:
         return "_".join([self.base[:4] + "".join(letters), *names])
 
 
-@dataclass(frozen=True)
+@record
 class VirtBoard:
     """One `virt` machine as its device tree tells it; `build_tree` turns it into the blob."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import UsageError
 from innkeeper.base.log import log
+from innkeeper.base.record import record
 from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.devices.virtio.entropy import Entropy
 from innkeeper.firmware.boot import BootPlan, plan_boot
@@ -32,7 +32,7 @@ FAILURE_STATUS = 1
 MAX_STATUS = 255
 
 
-@dataclass(frozen=True)
+@record
 class PreparedBoot:
     """A machine and what its memory starts with."""
 

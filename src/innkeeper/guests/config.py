@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from innkeeper.base.errors import UsageError
+from innkeeper.base.record import field, record
 from innkeeper.base.units import MIB
 
 DEFAULT_MEMORY_BYTES = 512 * MIB
@@ -17,7 +17,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Volume:
     """A host directory that the guest sees at `target` (an absolute guest path)."""
 
@@ -42,7 +42,7 @@ class Volume:
         return cls(source=path.absolute(), target=target, read_only=option == "ro")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Disk:
     """A disk image file given to the guest as a virtio block device."""
 
@@ -62,7 +62,7 @@ class Disk:
         return cls(path=path.absolute(), read_only=option == "ro")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class TerminalSize:
     """Rows and columns of a terminal, 1 to 65535 each."""
 
@@ -74,7 +74,7 @@ class TerminalSize:
             raise UsageError(f"terminal size {self.rows}x{self.columns} is out of range")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class MachineConfig:
     """What `run` and `boot` have in common."""
 
@@ -99,7 +99,7 @@ class MachineConfig:
             raise UsageError(f"{len(self.volumes)} volumes", why=f"at most {MAX_VOLUMES}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class RunConfig(MachineConfig):
     """`inn run`: one command in a guest made from an image.
 
@@ -121,7 +121,7 @@ class RunConfig(MachineConfig):
     mirror: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class BootConfig(MachineConfig):
     """`inn boot`: any kernel, firmware or ELF file, with the serial console on the streams.
 

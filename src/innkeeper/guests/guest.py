@@ -8,12 +8,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from innkeeper.base.errors import GuestTimeout, MachineError
+from innkeeper.base.record import replace
 from innkeeper.devices.char import BytesLike
 from innkeeper.guests.boot import prepare_boot
 from innkeeper.guests.config import BootConfig, Disk, RunConfig, Volume

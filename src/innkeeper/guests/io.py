@@ -6,9 +6,9 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from innkeeper.base.record import field, record
 from innkeeper.guests.config import TerminalSize
 
 if TYPE_CHECKING:
@@ -18,21 +18,21 @@ ESCAPE_KEY = b"\x01"  # Ctrl-A, as in QEMU's serial console
 _WAKES_AT_ONCE = 4096
 
 
-@dataclass(frozen=True)
+@record
 class SignalEvent:
     """A signal for the guest's command, by name without SIG."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@record
 class ResizeEvent:
     """The terminal has a new size."""
 
     size: TerminalSize
 
 
-@dataclass(frozen=True)
+@record
 class QuitEvent:
     """The user wants out now: stop the machine without asking the guest."""
 
@@ -100,7 +100,7 @@ class EscapeKeys:
         return bytes(typed), False
 
 
-@dataclass
+@record(frozen=False)
 class GuestIO:
     """Descriptors of a run (`None`: the guest has no standard input), its events and progress.
 

@@ -14,8 +14,8 @@ import select
 import stat
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
+from innkeeper.base.record import record
 from innkeeper.devices.char import BytesLike, CharPort
 from innkeeper.guests.io import Event, GuestIO, QuitEvent, ResizeEvent, SignalEvent
 from innkeeper.guests.session import Phase, RunSession, timed_out
@@ -28,7 +28,7 @@ BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE
 Lock = AbstractContextManager[object]
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class ConsolePorts:
     """The ports of the guest's virtio console: either the three streams or the terminal."""
 

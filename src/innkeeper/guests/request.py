@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from innkeeper.base.errors import UsageError
+from innkeeper.base.record import field, record
 from innkeeper.guests.config import TerminalSize
 
 MAX_ARGUMENT_BYTES = (128 << 10) - 1  # Linux MAX_ARG_STRLEN, with its NUL
@@ -38,7 +38,7 @@ shm {0}/dev/shm tmpfs mode=1777
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class GuestVolume:
     """A 9p share by its mount tag, and where the guest mounts it."""
 
@@ -47,7 +47,7 @@ class GuestVolume:
     read_only: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class DiskRoot:
     """The root file system on a disk.
 
@@ -60,7 +60,7 @@ class DiskRoot:
     writes: str = "disk"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class GuestRequest:
     """Everything the agent is told. `argv` must not be empty; `modules` are kernel module names."""
 

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from innkeeper.base.errors import UsageError
+from innkeeper.base.record import field, record, replace
 from innkeeper.devices.virtio.console import Console
 from innkeeper.devices.virtio.console_port import PortConfig
 from innkeeper.firmware.boot import BootPlan, plan_boot
@@ -40,7 +40,7 @@ SEED_BYTES = 64
 DEFAULT_SUITE = "trixie"
 
 
-@dataclass
+@record(frozen=False)
 class Prepared:
     """Everything a run needs, worked out before the machine starts."""
 

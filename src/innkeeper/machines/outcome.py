@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from innkeeper.base.record import record
 
 
 class End(Enum):
@@ -16,7 +17,7 @@ class End(Enum):
     STUCK = "nothing left that could wake a hart"
 
 
-@dataclass(frozen=True)
+@record
 class Outcome:
     """The end of a run; `code` is what the guest gave to the test finisher for a failure."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from innkeeper.base.errors import MachineError
+from innkeeper.base.record import field, record
 from innkeeper.devices.aclint import (
     MSWI_SIZE_BYTES,
     MTIMER_SIZE_BYTES,
@@ -42,7 +42,7 @@ MSIP, MTIP, SEIP, MEIP = 1 << 3, 1 << 7, 1 << 9, 1 << 11
 LONGEST_SLEEP_S = 3600.0
 
 
-@dataclass(frozen=True)
+@record
 class VirtConfig:
     """A `virt` machine: harts, RAM, and the devices beyond the board's own.
 
@@ -59,7 +59,10 @@ class VirtConfig:
     def board(self) -> VirtBoard:
         """Return the board for the boot plan and the device tree."""
         hart = HartSpec(
-            extensions=profiles.EXTENSION_NAMES, mmu="sv57", cbom_block_bytes=64, cboz_block_bytes=64
+            extensions=profiles.EXTENSION_NAMES,
+            mmu="sv57",
+            cbom_block_bytes=64,
+            cboz_block_bytes=64,
         )
         return VirtBoard(
             ram_bytes=self.ram_bytes, harts=(hart,) * self.hart_count, rng_seed=self.rng_seed
@@ -309,5 +312,3 @@ class VirtMachine:
             longest = min(longest, max(self._alarm_ns - time.time_ns(), 0) / 1e9)
         ticks = deadline - self.time()
         return min(max(ticks, 0) * NS_PER_TICK / 1e9, longest)
-
-

@@ -13,17 +13,17 @@ import hashlib
 import json
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from innkeeper.base.record import record
 from innkeeper.native.elf import Image
 
 MAGIC = b"INNCODE1"
 MAX_ENTRY_BYTES = 256 << 20
 
 
-@dataclass(frozen=True)
+@record
 class Entry:
     """An image and what was kept beside it."""
 

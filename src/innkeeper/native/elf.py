@@ -7,9 +7,9 @@ for our own modules is taken: anything else is an error, not a guess.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from innkeeper.base.errors import CompileError
+from innkeeper.base.record import record
 
 SHF_ALLOC = 2
 SHT_RELA, SHT_NOBITS = 4, 8
@@ -17,7 +17,7 @@ EM_X86_64, EM_AARCH64 = 62, 183
 DROPPED = (".eh_frame", ".note.GNU-stack")
 
 
-@dataclass(frozen=True)
+@record
 class Image:
     """Flat machine code and constants, to be placed at any page-aligned address.
 
@@ -28,7 +28,7 @@ class Image:
     symbols: dict[str, int]
 
 
-@dataclass
+@record(frozen=False)
 class _Section:
     name: str
     kind: int
@@ -107,7 +107,9 @@ def _relocate(
         place, kind = base + offset, info & 0xFFFFFFFF
         apply = _X86_64 if machine == EM_X86_64 else _AARCH64
         if kind not in apply:
-            raise CompileError(f"relocation type {kind} against {name!r} is not position independent")
+            raise CompileError(
+                f"relocation type {kind} against {name!r} is not position independent"
+            )
         apply[kind](data, place, target + addend)
 
 

@@ -12,7 +12,6 @@ from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.devices.virtio.queue import Virtqueue
 from innkeeper.memory import GuestMemory
 
-
 F_SIZE_MAX, F_SEG_MAX, F_RO, F_BLK_SIZE = 1 << 1, 1 << 2, 1 << 5, 1 << 6
 F_FLUSH, F_TOPOLOGY, F_CONFIG_WCE, F_MQ = 1 << 9, 1 << 10, 1 << 11, 1 << 12
 F_DISCARD, F_WRITE_ZEROES = 1 << 13, 1 << 14

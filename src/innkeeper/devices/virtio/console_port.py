@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from innkeeper.base.record import record
 from innkeeper.devices.char import BytesLike, CharPort, CharSink
 from innkeeper.devices.virtio.chain import Chain, VirtqueueError, slice_views
 from innkeeper.devices.virtio.queue import Virtqueue
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_NAME_BYTES = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PortConfig:
     """A port's name (`/dev/virtio-ports/NAME` in Linux), and whether it is a console (`hvcN`)."""
 

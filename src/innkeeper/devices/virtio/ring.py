@@ -6,9 +6,9 @@ Source: virtio 1.3, 2.6 (virtqueues), 2.7.5 (split descriptors), 2.8.6 (packed d
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Protocol
 
+from innkeeper.base.record import record
 from innkeeper.devices.virtio.chain import Chain, VirtqueueError
 from innkeeper.memory import GuestMemory
 
@@ -28,7 +28,7 @@ U16X2 = struct.Struct("<HH")
 U32X2 = struct.Struct("<II")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RingLayout:
     """Where the driver put a ring, and the negotiated features."""
 

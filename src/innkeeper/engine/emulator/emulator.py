@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from innkeeper.base.errors import InnError, MachineError
+from innkeeper.base.record import record
 from innkeeper.base.units import MIB, PAGE_BYTES
 from innkeeper.engine.emulator import hart as layout
 from innkeeper.engine.emulator.build import (
@@ -50,7 +50,7 @@ EXITS = {int(each): each for each in Exit}
 """Quicker to look up than `Exit(number)`."""
 
 
-@dataclass(frozen=True)
+@record
 class EmulatorConfig:
     """How many harts over which RAM; `max_satp_mode` is 8, 9 or 10 for Sv39, Sv48 or Sv57."""
 
@@ -61,7 +61,7 @@ class EmulatorConfig:
     max_satp_mode: int = st.SATP_SV57
 
 
-@dataclass(frozen=True)
+@record
 class HostCalls:
     """What the emulator asks of the host.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from innkeeper.base.record import record
 from innkeeper.engine.emulator.hart import MAX_WATCHES, WATCH_READ, WATCH_WRITE
 from innkeeper.isa.riscv.sbi import FLUSH_TLB
 
@@ -22,7 +22,7 @@ BLOCK_ENDS = frozenset(
 """Instructions after which a basic block ends: control may go elsewhere, or be taken away."""
 
 
-@dataclass(frozen=True)
+@record
 class WatchHit:
     """An access that is about to be made, and the watched range `first` to `last` it touches."""
 

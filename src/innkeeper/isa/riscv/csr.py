@@ -9,12 +9,12 @@ from __future__ import annotations
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.fp import fp_read_flags, fp_update_ready, fp_write
-from innkeeper.isa.riscv.mmu import flush_translations
 from innkeeper.isa.riscv.hart import NS_PER_TICK, Hart
+from innkeeper.isa.riscv.mmu import flush_translations
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.trap import pending
 from innkeeper.native.intrinsics import addr, is_null, noinline
-from innkeeper.native.types import i64, u8, u32, u64
+from innkeeper.native.types import u8, u32, u64
 
 CLOCK_MONOTONIC = 1
 

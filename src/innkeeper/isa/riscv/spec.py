@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+from innkeeper.base.record import field, record
 
 Reserved = tuple[tuple[int, int], ...]
 REGISTER_FIELDS = {"rd", "rs1", "rs2", "rs3"}
 _IMM_FIELD = re.compile(r"(u?imm)\[([\d:|]+)\]")
 
 
-@dataclass(frozen=True)
+@record
 class RegisterField:
     """Where a register number comes from: `bits` at `shift`, plus `base` (bits 0: constant)."""
 
@@ -31,7 +32,7 @@ class RegisterField:
     base: int
 
 
-@dataclass(frozen=True)
+@record
 class Instruction:
     """One encoding: fixed bits, operand fields, syntax, and the function that is its meaning."""
 
@@ -56,7 +57,7 @@ class Instruction:
     """Patterns (mask, match) within this encoding that are reserved."""
 
 
-@dataclass
+@record(frozen=False)
 class Extension:
     """A named set of instructions; `insn` is the decorator that fills it."""
 
