@@ -7,8 +7,6 @@ bomb costs its limit.
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -210,11 +208,21 @@ class _Zstandard:
                 return
 
 
+def _bzip2() -> _Pulled:
+    import bz2
+
+    return _Pulled(bz2.BZ2Decompressor())
+
+
 def _lzma_alone() -> _Pulled:
+    import lzma
+
     return _Pulled(lzma.LZMADecompressor(format=lzma.FORMAT_ALONE, memlimit=MAX_WINDOW_BYTES))
 
 
 def _xz() -> _Pulled:
+    import lzma
+
     return _Pulled(lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=MAX_WINDOW_BYTES))
 
 
@@ -241,7 +249,7 @@ def _zstandard() -> _Decompressor:
 
 _MAKERS: dict[str, Callable[[], _Decompressor]] = {
     "gzip": _Zlib,
-    "bzip2": lambda: _Pulled(bz2.BZ2Decompressor()),
+    "bzip2": _bzip2,
     "lzma": _lzma_alone,
     "xz": _xz,
     "zstd": _zstd,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
+import os
 import struct
 import threading
 from bisect import bisect_right
@@ -23,7 +23,7 @@ _MADV_HUGEPAGE = 14
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
-_STRONGLY_ORDERED = platform.machine() in ("x86_64", "AMD64", "i686", "s390x")
+_STRONGLY_ORDERED = os.uname().machine in ("x86_64", "AMD64", "i686", "s390x")
 ADDRESS_SPACE_BYTES = 1 << 64
 
 BytesLike = bytes | bytearray | memoryview

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
-from innkeeper.isa.riscv.spec import Extension, Instruction
+if TYPE_CHECKING:
+    from innkeeper.isa.riscv.spec import Extension, Instruction
 
 EXTENSION_NAMES = (
     "i", "m", "a", "f", "d", "c", "zicntr", "zicsr", "zifencei", "zba", "zbb", "zbs", "zicbom",
