@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import stat
 import time
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ from innkeeper.guests.streams import InputPump, OutputPump
 
 CHUNK_BYTES = 64 << 10
 DRAIN_LIMIT_S = 10.0  # for a process that SIGKILL cannot end to close its streams
+ENDING_SIGNALS = ("HUP", "INT", "QUIT", "TERM")
 BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE
 
 Lock = AbstractContextManager[object]
@@ -196,6 +198,10 @@ class SessionLoop(StreamLoop):
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, SignalEvent):
+            if not self._session.started and event.name in ENDING_SIGNALS:
+                # Nobody is there to take it: a guest that hangs while it boots can be ended.
+                self._session.abandon(128 + signal.Signals[f"SIG{event.name}"])
+                return
             self._session.send_signal(event.name)
         elif isinstance(event, ResizeEvent):
             self._session.resize(event.size)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from innkeeper.base.errors import UsageError
+from innkeeper.base.errors import NotFoundError, UsageError
 from innkeeper.base.record import field, record, replace
+from innkeeper.base.units import MIB, align_up
 from innkeeper.devices.virtio.console import Console
 from innkeeper.devices.virtio.console_port import PortConfig
 from innkeeper.firmware.boot import BootPlan, plan_boot
@@ -37,6 +38,7 @@ the calibration of an entropy source that a guest seeded by its host has no use 
 (Linux Documentation/admin-guide/kernel-parameters.rst)."""
 
 SEED_BYTES = 64
+WORKING_BYTES = 64 * MIB
 DEFAULT_SUITE = "trixie"
 
 
@@ -61,6 +63,11 @@ def obtain(
     if image is None:
         from innkeeper.images import debian
 
+        if name not in debian.RECIPES:
+            raise NotFoundError(
+                f"there is no image {name!r}",
+                fix=f"give one of `inn image ls`, or one that can be made: {', '.join(debian.RECIPES)}",
+            )
         image = debian.build(
             name, suite=suite, arch=arch, mirror=mirror, store=store, progress=progress
         )
@@ -121,7 +128,20 @@ def prepare(config: RunConfig, *, store: Store, progress: Progress = SILENT) -> 
         initrd=initrd,
         cmdline=cmdline,
     )
+    _check_memory(config, plan)
     return Prepared(image, machine, plan, cmdline, holds)
+
+
+def _check_memory(config: RunConfig, plan: BootPlan) -> None:
+    """Refuse what Linux could only hang on: the kernel, the initramfs twice, and room to work."""
+    initrd = plan.initrd.size if plan.initrd else 0
+    kernel = plan.kernel.end - plan.kernel.start if plan.kernel else 0
+    needed = align_up(kernel + 2 * initrd + WORKING_BYTES, 16 * MIB)
+    if config.memory_bytes < needed:
+        raise UsageError(
+            f"{config.memory_bytes // MIB} MiB is too little memory for {config.image}",
+            fix=f"give at least --memory {needed // MIB}M",
+        )
 
 
 def port_configs(config: RunConfig) -> list[PortConfig]:
