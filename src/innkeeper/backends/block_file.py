@@ -24,9 +24,10 @@ _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL)
 class FileDisk:
     """Serve a raw image file, or a host block device, as a disk.
 
-    A size that is no multiple of 512 is rounded up for the guest: the missing bytes read as zeroes, and a
-    regular file grows by them when they are written. Raises `NotFoundError` or `StorageError` when the file
-    cannot be opened; the methods raise `OSError`, which the guest sees as an I/O error.
+    A size that is no multiple of 512 is rounded up for the guest: the missing bytes read as
+    zeroes, and a
+    regular file grows by them when they are written. Raises `NotFoundError` or `StorageError` when
+    the file cannot be opened; the methods raise `OSError`, which the guest sees as an I/O error.
     """
 
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:

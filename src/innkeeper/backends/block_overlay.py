@@ -20,8 +20,8 @@ CLUSTER_BYTES = 64 << 10
 class OverlayDisk:
     """Serve `base` with writes kept in a nameless sparse file under `directory`, gone at `close`.
 
-    A bit a cluster says where its bytes are. The first write to a part of a cluster copies the rest of
-    it from the base.
+    A bit a cluster says where its bytes are. The first write to a part of a cluster copies the
+    rest of it from the base.
     """
 
     read_only = False

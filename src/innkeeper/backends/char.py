@@ -63,8 +63,8 @@ class CallbackSink:
 class InputFeeder:
     """Feed a port as fast as the guest takes it: `send` and `close` in order, none lost.
 
-    `room` says how many bytes `send` still takes; `on_room` is called when all that was sent has reached
-    the guest.
+    `room` says how many bytes `send` still takes; `on_room` is called when all that was sent has
+    reached the guest.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Character streams on file descriptors: one thread for each direction, bounded buffers.
 
-The threads block in the host, never under the machine's lock; they take the lock only to hand bytes over.
-No descriptor is made non-blocking: others may share it.
+The threads block in the host, never under the machine's lock; they take the lock only to hand
+bytes over. No descriptor is made non-blocking: others may share it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ Lock = Any  # threading.Lock, RLock or anything else that `with` takes
 
 
 class FdReader:
-    """Feed what comes from `fd` to `port`, then end of file; reads only what the guest has room for.
+    """Feed what comes from `fd` to `port`, then end of file; reads only what the guest has room
+    for.
 
-    `transform` sees every piece first (a console's escape key); `on_eof` is called under the lock when
-    the descriptor has no more.
+    `transform` sees every piece first (a console's escape key); `on_eof` is called under the lock
+    when the descriptor has no more.
     """
 
     def __init__(
@@ -97,7 +98,8 @@ class FdReader:
 class FdWriter:
     """Write what the guest sends to `fd`.
 
-    At most `BUFFER_BYTES` wait; then the guest does. Attach it with `attach(port)`, so that it can tell the
+    At most `BUFFER_BYTES` wait; then the guest does. Attach it with `attach(port)`, so that it can
+    tell the
     port of new room. When the descriptor breaks, `on_error` is called once, in the thread, and the
     rest is dropped.
     """

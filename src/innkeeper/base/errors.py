@@ -1,17 +1,17 @@
 """The one tree of errors that Innkeeper raises on purpose.
 
-    InnError                  anything below; carries what failed, why, and what to do next
-    +-- UsageError            the caller asked for something that cannot be (exit 2)
-    +-- ImageError            an image, archive, package or manifest is not what it claims
-    |   +-- IntegrityError    a checksum or signature does not match
-    +-- DownloadError         the mirror could not be reached or answered badly
-    +-- StorageError          the host's disk is full, read-only or not ours to write
-    +-- LoadError             a kernel, firmware or ELF file cannot be loaded
-    +-- MachineError          a guest machine cannot be built or run as asked
-    +-- CompileError          kernel Python that the native compiler does not take
-    +-- GuestTimeout          the guest did not finish in time (exit 124)
-    +-- NotFoundError         a named thing does not exist (exit 127)
-    +-- NotExecutableError    the thing exists but cannot be run (exit 126)
+InnError                  anything below; carries what failed, why, and what to do next
++-- UsageError            the caller asked for something that cannot be (exit 2)
++-- ImageError            an image, archive, package or manifest is not what it claims
+|   +-- IntegrityError    a checksum or signature does not match
++-- DownloadError         the mirror could not be reached or answered badly
++-- StorageError          the host's disk is full, read-only or not ours to write
++-- LoadError             a kernel, firmware or ELF file cannot be loaded
++-- MachineError          a guest machine cannot be built or run as asked
++-- CompileError          kernel Python that the native compiler does not take
++-- GuestTimeout          the guest did not finish in time (exit 124)
++-- NotFoundError         a named thing does not exist (exit 127)
++-- NotExecutableError    the thing exists but cannot be run (exit 126)
 """
 
 from __future__ import annotations

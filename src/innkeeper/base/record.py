@@ -1,7 +1,9 @@
 """Frozen records that cost next to nothing to define.
 
-`dataclasses.dataclass(frozen=True)` writes and compiles six methods a class, about a millisecond each
-time: with fifty classes on the way to the first guest instruction that is a third of the start-up time we
+`dataclasses.dataclass(frozen=True)` writes and compiles six methods a class, about a millisecond
+each
+time: with fifty classes on the way to the first guest instruction that is a third of the start-up
+time we
 promise (docs/decisions/0005). A `record` has the same use and the same types for a checker, but its
 methods are shared: creating one is slower, defining one is fifty times quicker.
 """

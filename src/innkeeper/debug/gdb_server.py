@@ -132,7 +132,7 @@ class GdbServer:
             with client:
                 try:
                     self._talk(client)
-                except Exception:  # noqa: BLE001 - the next debugger may fare better
+                except Exception:
                     _LOG.exception("a debugger's session failed")
 
     def _talk(self, client: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """RISC-V ACLINT: software interrupts for M and S mode, and the machine timer.
 
-Source: RISC-V ACLINT specification 1.0-rc4, chapters 2 (MTIMER), 3 (MSWI), 4 (SSWI). With `AclintMswi` at
+Source: RISC-V ACLINT specification 1.0-rc4, chapters 2 (MTIMER), 3 (MSWI), 4 (SSWI). With
+`AclintMswi` at
 `base` and `AclintMtimer` at `base + 0x4000` the two together look like a SiFive CLINT.
 """
 

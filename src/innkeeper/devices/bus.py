@@ -19,8 +19,8 @@ class BusError(InnError):
 class MmioDevice(Protocol):
     """Registers that a guest reaches by loads and stores.
 
-    `size` is 1, 2, 4 or 8 and `offset + size` never exceeds the mapped size. `read` returns an unsigned
-    number of that size, `write` is given one. Neither raises anything but `BusError`.
+    `size` is 1, 2, 4 or 8 and `offset + size` never exceeds the mapped size. `read` returns an
+    unsigned number of that size, `write` is given one. Neither raises anything but `BusError`.
     """
 
     def read(self, offset: int, size: int) -> int:

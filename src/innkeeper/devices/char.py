@@ -1,9 +1,11 @@
 """What a character device and the host's side of it say to each other; no I/O here.
 
-Guest to host: the device calls `CharSink.write`; a short count means "no room", and the sink's owner calls
-`CharPort.resume` when there is room again. Host to guest: the owner calls `CharPort.feed`; a short count
-means the guest has no room, and the port calls `on_writable` once it has. Nobody buffers without bound.
-All of it happens under the machine's lock.
+Guest to host: the device calls `CharSink.write`; a short count means "no room", and the sink's
+owner calls
+`CharPort.resume` when there is room again. Host to guest: the owner calls `CharPort.feed`; a short
+count
+means the guest has no room, and the port calls `on_writable` once it has. Nobody buffers without
+bound. All of it happens under the machine's lock.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ class NullSink:
 class CharPort:
     """The device's side of a character stream, as the host sees it.
 
-    `sink` is where the guest's bytes go; `on_writable` is called when a `feed` that was short may be
-    tried again.
+    `sink` is where the guest's bytes go; `on_writable` is called when a `feed` that was short may
+    be tried again.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """PCI functions: configuration space, base address registers, capabilities, INTx.
 
-Source: PCI Local Bus 3.0, 6.1 (header type 0), 6.2.5 (base addresses), 6.7 (capabilities), 6.2.2 (command).
+Source: PCI Local Bus 3.0, 6.1 (header type 0), 6.2.5 (base addresses), 6.7 (capabilities), 6.2.2
+(command).
 """
 
 from __future__ import annotations

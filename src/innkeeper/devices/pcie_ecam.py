@@ -1,7 +1,7 @@
 """A generic PCI Express host: configuration by ECAM, memory windows, four shared interrupt lines.
 
-Source: PCI Express Base 4.0, 7.2.2 (ECAM); device tree binding `pci-host-ecam-generic`. One bus, one
-function a slot; an absent function reads as all ones, as does memory that no BAR claims.
+Source: PCI Express Base 4.0, 7.2.2 (ECAM); device tree binding `pci-host-ecam-generic`. One bus,
+one function a slot; an absent function reads as all ones, as does memory that no BAR claims.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ INTX_LINES = 4
 class PcieHost:
     """Hold the functions of bus 0, and answer ECAM accesses (it is an `MmioDevice` itself).
 
-    `intx` are the lines to the interrupt controller: INTA# of slot n goes to line n mod 4, which is what the
+    `intx` are the lines to the interrupt controller: INTA# of slot n goes to line n mod 4, which
+    is what the
     board's `interrupt-map` says too. `window(gpa)` gives what to map at a memory window.
     """
 
@@ -71,7 +72,8 @@ class PcieHost:
             function.write_config(offset % FUNCTION_BYTES, size, value)
 
     def window(self, gpa: int) -> PciWindow:
-        """Return what answers in the memory window at `gpa` (PCI and CPU addresses are the same)."""
+        """Return what answers in the memory window at `gpa` (PCI and CPU addresses are the
+        same)."""
         return PciWindow(self, gpa)
 
     def find(self, gpa: int, size: int) -> tuple[MmioDevice, int] | None:

@@ -1,7 +1,9 @@
 """RISC-V platform-level interrupt controller, in the SiFive layout.
 
-Source: RISC-V PLIC specification 1.0.0 (memory map in chapter 3, gateways in 1.4, claim and completion in
-8 and 9). Every source is level-triggered: its gateway forwards a request, then waits for completion.
+Source: RISC-V PLIC specification 1.0.0 (memory map in chapter 3, gateways in 1.4, claim and
+completion in
+8 and 9). Every source is level-triggered: its gateway forwards a request, then waits for
+completion.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ _U32 = 0xFFFF_FFFF
 class Plic:
     """Model a PLIC with sources 1..`source_count` and contexts 0..`context_count` - 1.
 
-    `set_eip(context, level)` drives the external-interrupt pending bit of a context's hart and mode;
-    it hears of changes only.
+    `set_eip(context, level)` drives the external-interrupt pending bit of a context's hart and
+    mode; it hears of changes only.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Goldfish real-time clock: nanoseconds since 1970, and one alarm.
 
-Source: the register list in Android's goldfish virtual hardware document ("Goldfish timer"). Reading
-TIME_LOW latches the high half for TIME_HIGH; writing a low half makes the pair take effect.
+Source: the register list in Android's goldfish virtual hardware document ("Goldfish timer").
+Reading TIME_LOW latches the high half for TIME_HIGH; writing a low half makes the pair take effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _U32 = 0xFFFF_FFFF
 class GoldfishRtc:
     """Model the clock.
 
-    `clock_ns()` gives the host's time since 1970. `set_alarm(time_ns)` asks the machine to call `expire`
+    `clock_ns()` gives the host's time since 1970. `set_alarm(time_ns)` asks the machine to call
+    `expire`
     when `clock_ns()` reaches `time_ns` (`None`: no alarm); an early or spurious call does no harm.
     """
 

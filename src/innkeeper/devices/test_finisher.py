@@ -1,6 +1,7 @@
 """SiFive test finisher: the register by which a guest powers off or reboots the machine.
 
-Source: SiFive "test finisher" as the device tree bindings `sifive,test0` and `sifive,test1` describe it.
+Source: SiFive "test finisher" as the device tree bindings `sifive,test0` and `sifive,test1`
+describe it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A 16550A UART.
 
-Source: the National Semiconductor PC16550D data sheet (registers, section 8). The line has no speed:
-a byte written is sent at once when the host has room, so the transmitter is busy only under back-pressure,
-and received bytes below the trigger level count as timed out at once.
+Source: the National Semiconductor PC16550D data sheet (registers, section 8). The line has no
+speed: a byte written is sent at once when the host has room, so the transmitter is busy only under
+back-pressure, and received bytes below the trigger level count as timed out at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""`inn boot`: a machine with any kernel, firmware or ELF file, its serial console on the streams."""
+"""`inn boot`: a machine with any kernel, firmware or ELF file, its serial console on the
+streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A machine's harts in a thread of their own, so that the main thread hears signals and does I/O."""
+"""A machine's harts in a thread of their own, so that the main thread hears signals and does
+I/O."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ from innkeeper.machines.outcome import Outcome
 from innkeeper.machines.virt import VirtConfig, VirtMachine
 
 CMDLINE = "console=ttyS0 quiet panic=-1 cryptomgr.notests initcall_blacklist=jent_mod_init"
-"""The guest's kernel command line. The last two spare a third of the boot: self-tests of crypto, and
-the calibration of an entropy source that a guest seeded by its host has no use for
+"""The guest's kernel command line. The last two spare a third of the boot: self-tests of crypto,
+and the calibration of an entropy source that a guest seeded by its host has no use for
 (Linux Documentation/admin-guide/kernel-parameters.rst)."""
 
 SEED_BYTES = 64
@@ -64,9 +64,10 @@ def obtain(
         from innkeeper.images import debian
 
         if name not in debian.RECIPES:
+            made = ", ".join(debian.RECIPES)
             raise NotFoundError(
                 f"there is no image {name!r}",
-                fix=f"give one of `inn image ls`, or one that can be made: {', '.join(debian.RECIPES)}",
+                fix=f"`inn image ls` lists what is here; these can be made: {made}",
             )
         image = debian.build(
             name, suite=suite, arch=arch, mirror=mirror, store=store, progress=progress

@@ -47,7 +47,8 @@ class VirtConfig:
     """A `virt` machine: harts, RAM, and the devices beyond the board's own.
 
     `devices` make a virtio device each, given guest memory; the first eight sit on virtio-mmio,
-    the rest on PCIe, or all of them with `pcie`. `rng_seed` goes to the guest through the device tree.
+    the rest on PCIe, or all of them with `pcie`. `rng_seed` goes to the guest through the device
+    tree.
     """
 
     hart_count: int = 1

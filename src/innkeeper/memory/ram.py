@@ -1,11 +1,12 @@
 """Guest RAM: anonymous host memory, addressed by guest-physical address.
 
-A `GuestRam` is one contiguous region; a `GuestMemory` is what a machine has of them. Both check every
-range before they touch it: an address or a size from a guest can be anything.
+A `GuestRam` is one contiguous region; a `GuestMemory` is what a machine has of them. Both check
+every range before they touch it: an address or a size from a guest can be anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -37,8 +38,10 @@ class GuestMemoryError(InnError):
 class GuestRam:
     """Hold one contiguous region of guest RAM.
 
-    `base_gpa` and `size_bytes` are multiples of 4 KiB. Only pages that the guest touches cost host memory;
-    `hugepages` asks the host for transparent huge pages. `hva` is the host address of the first byte and
+    `base_gpa` and `size_bytes` are multiples of 4 KiB. Only pages that the guest touches cost host
+    memory;
+    `hugepages` asks the host for transparent huge pages. `hva` is the host address of the first
+    byte and
     stays valid as long as this object lives. Raises `MachineError` when the host has no such room.
     """
 
@@ -61,10 +64,9 @@ class GuestRam:
                 why=str(error),
                 fix="give the guest less with --memory",
             ) from None
-        try:
+        # A host without transparent huge pages has nothing to ask for.
+        with contextlib.suppress(OSError, AttributeError):
             self._map.madvise(_MADV_HUGEPAGE if hugepages else _MADV_NOHUGEPAGE)
-        except (OSError, AttributeError):
-            pass  # a host without transparent huge pages: nothing to ask for
         self.base_gpa = base_gpa
         self.size_bytes = size_bytes
         self.end_gpa = base_gpa + size_bytes
@@ -128,9 +130,10 @@ class GuestRam:
 class GuestMemory:
     """Present a machine's RAM regions as one guest-physical memory.
 
-    Every store made through `write*` is told to `on_dma_write(gpa, size_bytes)`; whoever fills a `view`
-    calls `mark_written` afterwards, so that the engine can drop code it translated from there. A range
-    must lie in one region: `GuestMemoryError` otherwise.
+    Every store made through `write*` is told to `on_dma_write(gpa, size_bytes)`; whoever fills a
+    `view`
+    calls `mark_written` afterwards, so that the engine can drop code it translated from there. A
+    range must lie in one region: `GuestMemoryError` otherwise.
     """
 
     def __init__(self, regions: Sequence[GuestRam]) -> None:
@@ -219,8 +222,8 @@ class GuestMemory:
     def fence(self) -> None:
         """Order all earlier loads and stores of this thread before all later ones.
 
-        Called under the machine's lock. A release followed by an acquire of one lock is a full fence on
-        every host we run on; CPython offers no plainer one.
+        Called under the machine's lock. A release followed by an acquire of one lock is a full
+        fence on every host we run on; CPython offers no plainer one.
         """
         self._fence_lock.release()
         self._fence_lock.acquire()

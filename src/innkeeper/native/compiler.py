@@ -14,7 +14,7 @@ import textwrap
 import types as python_types
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from innkeeper.base.errors import CompileError
 from innkeeper.native.types import (
@@ -175,6 +175,8 @@ class Module:
     def export(self, function: Any, name: str | None = None, consts: tuple[Any, ...] = ()) -> str:
         """Compile a function under a visible symbol, and everything it calls."""
         made = self.signature(self.replacements.get(function, function), consts)
+        if name is not None and name != made.name and made not in self.queue:
+            raise CompileError(f"{function.__qualname__} was compiled as {made.name} already")
         made.name = name or made.name
         self.exported.add(made.name)
         self.drain()
@@ -577,11 +579,13 @@ class FunctionCompiler:
     def expr_Subscript(self, node: ast.Subscript) -> Value:
         return self.load(self.place(node))
 
-    INT_OPS = {
+    INT_OPS: ClassVar[dict[type[ast.AST], str]] = {
         ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and", ast.BitOr: "or",
         ast.BitXor: "xor", ast.FloorDiv: "udiv", ast.Mod: "urem",
     }  # fmt: skip
-    FLOAT_OPS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
+    FLOAT_OPS: ClassVar[dict[type[ast.AST], str]] = {
+        ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv",
+    }  # fmt: skip
 
     def expr_BinOp(self, node: ast.BinOp) -> Value:
         return self.binary(node.op, self.expr(node.left), self.expr(node.right))
@@ -627,7 +631,7 @@ class FunctionCompiler:
             self.fail(f"{type(node.op).__name__} is not kernel Python")
         return Value(value.kind, self.assign(text))
 
-    COMPARE = {
+    COMPARE: ClassVar[dict[type[ast.AST], str]] = {
         ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
     }  # fmt: skip
 
@@ -661,7 +665,8 @@ class FunctionCompiler:
         left, right = self.pair(left, right)
         code, t = self.COMPARE[type(op)], ir_type(left.kind)
         if is_float(left.kind):
-            return self.assign(f"fcmp {'u' if code == 'ne' else 'o'}{code} {t} {left.ir}, {right.ir}")
+            ordered = "u" if code == "ne" else "o"
+            return self.assign(f"fcmp {ordered}{code} {t} {left.ir}, {right.ir}")
         if code not in ("eq", "ne"):
             if not is_int(left.kind):
                 self.fail(f"{self.show(left.kind)} has no order")
@@ -1175,7 +1180,7 @@ class FunctionCompiler:
 
     def unlikely(self) -> str:
         """Return the metadata that says the first target is rarely taken."""
-        self.module.declare("!unlikely", "!90 = !{!\"branch_weights\", i32 1, i32 2000}")
+        self.module.declare("!unlikely", '!90 = !{!"branch_weights", i32 1, i32 2000}')
         return ", !prof !90"
 
     def hart_field(self, name: str) -> Place:

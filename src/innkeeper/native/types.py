@@ -2,7 +2,8 @@
 
 Kernel Python is the typed subset of Python that `native.compiler` turns into machine code. The same
 source also runs in CPython, and these classes make both runs agree: an integer has a width and a
-sign, wraps around, and refuses to be mixed with another kind. `docs/kernel-python.md` has the rules.
+sign, wraps around, and refuses to be mixed with another kind. `docs/kernel-python.md` has the
+rules.
 """
 
 from __future__ import annotations

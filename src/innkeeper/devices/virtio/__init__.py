@@ -1,4 +1,5 @@
-"""virtio devices, by the name they have on a command line; one line a device, loaded when asked for."""
+"""virtio devices, by the name they have on a command line; one line a device, loaded when asked
+for."""
 
 from __future__ import annotations
 

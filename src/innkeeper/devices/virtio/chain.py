@@ -17,7 +17,8 @@ class VirtqueueError(Exception):
 class Chain:
     """A buffer the driver made available.
 
-    `readable` and `writable` are views of guest memory, in order; `readable_bytes` and `writable_bytes`
+    `readable` and `writable` are views of guest memory, in order; `readable_bytes` and
+    `writable_bytes`
     their sums. Give it back with `queue.used(chain, written)`, `written` counting from the first
     writable byte.
     """

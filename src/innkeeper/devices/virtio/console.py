@@ -28,8 +28,8 @@ _SIZE = struct.Struct("<HH")
 class Console(VirtioDevice):
     """A set of named character ports; `ports[n]` is what a backend is connected to.
 
-    Port 0 also serves drivers without multiport, and the emergency write. `columns` and `rows` are the
-    window of every console port. Linux before 6.15 reads the RESIZE message with its two
+    Port 0 also serves drivers without multiport, and the emergency write. `columns` and `rows` are
+    the window of every console port. Linux before 6.15 reads the RESIZE message with its two
     fields exchanged, against 5.3.6.2: `rows_first` sends it that way.
     """
 

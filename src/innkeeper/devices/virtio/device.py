@@ -1,8 +1,8 @@
 """What every virtio device shares, whatever its transport.
 
 Source: virtio 1.3, 2.1 (status), 2.2 (features), 2.5 (configuration space), 2.4 and 3.1 (reset and
-initialisation). A device lies above a transport (`mmio`, `pci`) that carries register accesses to it and
-interrupts from it.
+initialisation). A device lies above a transport (`mmio`, `pci`) that carries register accesses to
+it and interrupts from it.
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ class Transport(Protocol):
 class VirtioDevice:
     """The base of every virtio device.
 
-    A device sets `device_id` and `name`, gives its features, its queue sizes and its configuration space
-    to `__init__`, and overrides `handle_queue`; `on_driver_ok`, `on_reset` and `on_config_write` where it
-    needs them. `handle_queue` may raise `VirtqueueError` or `GuestMemoryError`: the device then asks
-    for a reset. Host events enter through `guarded`.
+    A device sets `device_id` and `name`, gives its features, its queue sizes and its configuration
+    space
+    to `__init__`, and overrides `handle_queue`; `on_driver_ok`, `on_reset` and `on_config_write`
+    where it
+    needs them. `handle_queue` may raise `VirtqueueError` or `GuestMemoryError`: the device then
+    asks for a reset. Host events enter through `guarded`.
 
-    A hart that refills a queue while another's kick is being served could hold the machine's lock for ever.
+    A hart that refills a queue while another's kick is being served could hold the machine's lock
+    for ever.
     A machine that sets `defer(action)`, which runs `action` soon under the lock, bounds a kick to
     `MAX_CHAINS_PER_KICK` buffers.
     """
@@ -99,7 +102,8 @@ class VirtioDevice:
         return self.status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET) == STATUS_DRIVER_OK
 
     def notify(self, queue: Virtqueue) -> None:
-        """Interrupt the driver if it wants to hear of what was used in `queue`; once for a batch."""
+        """Interrupt the driver if it wants to hear of what was used in `queue`; once for a
+        batch."""
         if queue.must_notify() and self.transport is not None:
             self.transport.interrupt_queue(queue)
 

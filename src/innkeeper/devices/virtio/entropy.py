@@ -24,7 +24,8 @@ class Entropy(VirtioDevice):
         self._source = source
 
     def handle_queue(self, queue: Virtqueue) -> None:
-        """Fill what is there; a buffer larger than the limit is filled in part, as 5.4.6.2 allows."""
+        """Fill what is there; a buffer larger than the limit is filled in part, as 5.4.6.2
+        allows."""
         while (chain := queue.pop()) is not None:
             size_bytes = min(chain.writable_bytes, MAX_REQUEST_BYTES)
             queue.used(chain, chain.write(self._source(size_bytes)))

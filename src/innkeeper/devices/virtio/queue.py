@@ -1,7 +1,7 @@
 """Virtqueues, the device's side (virtio 1.3, 2.6).
 
-What the driver put in the rings is checked when it is used: `VirtqueueError` tells of a lie, and the
-device stops.
+What the driver put in the rings is checked when it is used: `VirtqueueError` tells of a lie, and
+the device stops.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ NO_VECTOR = 0xFFFF
 class Virtqueue:
     """One virtqueue of a device, as the transport sets it up and the device uses it.
 
-    The transport fills `size`, `desc_gpa`, `driver_gpa` and `device_gpa`, then calls `enable`. The device
-    calls `pop` and `used`, then asks `must_notify` once for a batch.
+    The transport fills `size`, `desc_gpa`, `driver_gpa` and `device_gpa`, then calls `enable`. The
+    device calls `pop` and `used`, then asks `must_notify` once for a batch.
     """
 
     __slots__ = (

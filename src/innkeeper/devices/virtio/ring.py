@@ -1,6 +1,7 @@
 """What split and packed rings share: descriptors, limits, features.
 
-Source: virtio 1.3, 2.6 (virtqueues), 2.7.5 (split descriptors), 2.8.6 (packed descriptors), 6 (features).
+Source: virtio 1.3, 2.6 (virtqueues), 2.7.5 (split descriptors), 2.8.6 (packed descriptors), 6
+(features).
 """
 
 from __future__ import annotations

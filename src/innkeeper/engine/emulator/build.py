@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from innkeeper.native import cache as code_cache
 from innkeeper.native.elf import Image
@@ -30,7 +30,7 @@ def compile_image() -> code_cache.Entry:
 
     class EngineModule(Module):
         host_fp = os.uname().machine == "x86_64"
-        meanings: dict[Any, Signature] = {}
+        meanings: ClassVar[dict[Any, Signature]] = {}
 
         def signature_of_meaning(self, meaning: Any) -> Signature:
             if meaning not in self.meanings:

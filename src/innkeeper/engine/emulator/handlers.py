@@ -53,7 +53,8 @@ class EngineCompiler(FunctionCompiler):
             f"{ir_type(k)} {self.coerce(a, k).ir}"
             for (_, k), a in zip(callee.params, args, strict=True)
         )
-        result = self.emit_call(f"call {ir_type(callee.result)} @{callee.name}({text})", callee.result)
+        call = f"call {ir_type(callee.result)} @{callee.name}({text})"
+        result = self.emit_call(call, callee.result)
         if callee.may_raise:
             self.propagate()
         return result
@@ -243,6 +244,8 @@ class HandlerCompiler(EngineCompiler):
             self.lines.append("  ret void")
 
     def fall_off(self) -> None:
+        if not self.quick:
+            self.leave_if_stopped()
         step = self.instruction.length // 2 * CELL_BYTES
         after = self.assign(f"getelementptr i8, ptr %cell, i64 {step}")
         self.dispatch(after, self.retire())
@@ -269,6 +272,15 @@ class HandlerCompiler(EngineCompiler):
         self.start(self.fresh("never"))
         result = Signature(target, self.const_arguments(target, nodes)).result
         return None if result is None else Value(result, zero_of(result))
+
+    def leave_if_stopped(self) -> None:
+        """After a device may have been reached: a machine that was powered off ends here."""
+        stopped = self.assign(f"icmp ne i32 {self.load(self.field('stop')).ir}, 0")
+        out, on = self.fresh("stopped"), self.fresh("on")
+        self.branch_on(Value(bool, stopped), out, on, self.unlikely())
+        self.start(out)
+        self.lower_resync([])
+        self.start(on)
 
     def retire(self) -> str:
         """Count the instruction; return the budget that is left."""
@@ -411,14 +423,12 @@ def field_offset(name: str) -> int:
 def common_handlers() -> str:
     """Return the handlers that are not instructions, as IR.
 
-    `jump` finds the cells of a target, which comes in the place of the cell; `resume` starts anew at `h.pc`; `spent` ends a slice;
-    `trap` enters the trap that is pending.
+    `jump` finds the cells of a target, which comes in the place of the cell; `resume` starts anew
+    at `h.pc`; `spent` ends a slice; `trap` enters the trap that is pending.
     """
     assert size_of(CodeEntry) == 16
     code_base = Bank.FIELDS["code"][1]
-    bias, pc, budget, bank, ram = (
-        field_offset(n) for n in ("bias", "pc", "budget", "bank", "ram")
-    )
+    bias, pc, budget, bank, ram = (field_offset(n) for n in ("bias", "pc", "budget", "bank", "ram"))
     cell_pc = f"""
   %raw = ptrtoint ptr %cell to i64
   %eighth = lshr i64 %raw, 3
@@ -510,8 +520,8 @@ on:
   %ram.p = getelementptr i8, ptr %hart, i64 {ram}
   %ram.now = load ptr, ptr %ram.p
   %fn = load ptr, ptr %next
-  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %left, ptr %bank.now, ptr %ram.now)
-  ret void
+  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %left, ptr %bank.now, ptr
+  %ram.now) ret void
 }}
 
 {begin.format("op.decode")}

@@ -2,7 +2,8 @@
 
 Each line is `alias = instruction`; `$x` stands for an operand, the same one wherever it repeats.
 The assembler reads a line from left to right, the disassembler from right to left and takes the
-first that fits. A line with `<-` is for the assembler only, one with `->` for the disassembler only.
+first that fits. A line with `<-` is for the assembler only, one with `->` for the disassembler
+only.
 Source: RISC-V Assembly Programmer's Manual, tables of pseudoinstructions; Unprivileged ISA 27.
 """
 

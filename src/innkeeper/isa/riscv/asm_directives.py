@@ -19,8 +19,8 @@ NOP = bytes.fromhex("13000000")
 SHORT_NOP = bytes.fromhex("0100")
 
 _DATA_SIZES = {
-    ".byte": 1, ".half": 2, ".short": 2, ".2byte": 2, ".hword": 2, ".word": 4, ".long": 4, ".int": 4,
-    ".4byte": 4, ".dword": 8, ".quad": 8, ".8byte": 8,
+    ".byte": 1, ".half": 2, ".short": 2, ".2byte": 2, ".hword": 2, ".word": 4, ".long": 4, ".int":
+    4, ".4byte": 4, ".dword": 8, ".quad": 8, ".8byte": 8,
 }  # fmt: skip
 
 _NOTES = (

@@ -15,6 +15,7 @@ from innkeeper.native.types import i32, u32, u64
 
 A = Extension("A")
 
+
 @A.insn("lr.w", "00010 aq rl 00000 rs1 010 rd 0101111", "rd, (rs1)")
 def lr_w(h: Hart, i: Operands) -> None:
     va = h.x[i.rs1]
@@ -160,4 +161,3 @@ def amomaxu_w(h: Hart, i: Operands) -> None:
 @A.insn("amomaxu.d", "11100 aq rl rs2 rs1 011 rd 0101111", "rd, rs2, (rs1)")
 def amomaxu_d(h: Hart, i: Operands) -> None:
     h.x[i.rd] = atomic_rmw("umax", rw_pointer(h, u64, h.x[i.rs1]), h.x[i.rs2])
-

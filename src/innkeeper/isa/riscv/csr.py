@@ -41,7 +41,8 @@ def illegal(h: Hart) -> None:
 
 @noinline
 def read_time(h: Hart) -> u64:
-    """Return the time CSR: 10 MHz ticks of the host's clock, or retired instructions without one."""
+    """Return the time CSR: 10 MHz ticks of the host's clock, or retired instructions without
+    one."""
     if is_null(h.clock_gettime):
         return retired(h)
     h.clock_gettime(u64(CLOCK_MONOTONIC), addr(h.timespec))

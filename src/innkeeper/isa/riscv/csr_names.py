@@ -1,4 +1,5 @@
-"""The names and numbers of every standard CSR (RISC-V Privileged 20240411 chapter 2, tables 4 to 8).
+"""The names and numbers of every standard CSR (RISC-V Privileged 20240411 chapter 2, tables 4 to
+8).
 
 The ratified extensions that came later or stand elsewhere are here too: Smstateen, Smaia/Ssaia,
 Sstc, Sscofpmf, Smcntrpmf, Smrnmi, Smctr/Ssctr, Zkr, Zcmt, Zicfiss, V and the debug specification.

@@ -1,4 +1,5 @@
-"""What F and D share: register access, the checks, and the meaning of each format-generic instruction.
+"""What F and D share: register access, the checks, and the meaning of each format-generic
+instruction.
 
 Source: RISC-V Unprivileged 20240411, chapters 20 (F) and 21 (D); Privileged 3.1.6.6 (FS).
 A format is `e` exponent and `m` fraction bits: 8 and 23 are S, 11 and 52 are D.

@@ -131,9 +131,7 @@ def walk(h: Hart, va: u64, access: u32, priv: u32) -> tuple[u64, u64, u32]:
         shift = level * 9 + 12
         at = table + (((va >> shift) & 0x1FF) << 3)
         offset = at - h.ram_base
-        if offset >= h.ram_size or not pmp_permits(
-            h, at, u64(8), u32(ACCESS_READ), u32(st.PRIV_S)
-        ):
+        if offset >= h.ram_size or not pmp_permits(h, at, u64(8), u32(ACCESS_READ), u32(st.PRIV_S)):
             access_fault(h, va, access)
         slot = ptr_offset(h.ram, u64, offset)
         pte = slot[0]
@@ -178,7 +176,8 @@ def translate(h: Hart, va: u64, access: u32, size: u32) -> u64:
 
 
 def flush_translations(h: Hart, va: u64, one_page: bool) -> None:
-    """Forget translations of `va`'s page, or all; the reference keeps none, an engine's TLB does."""
+    """Forget translations of `va`'s page, or all; the reference keeps none, an engine's TLB
+    does."""
 
 
 def fence_instructions(h: Hart) -> None:

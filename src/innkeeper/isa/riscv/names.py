@@ -1,4 +1,5 @@
-"""The names assembly uses for registers, rounding modes and fence sets (RISC-V psABI, chapter 1)."""
+"""The names assembly uses for registers, rounding modes and fence sets (RISC-V psABI, chapter
+1)."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     program = generate(random.Random(7), count=200, base=0x8000_0000, scratch=0x8010_0000)
 
-Whoever runs it loads `code` at `base`, gives the registers their initial values, zeroes or fills the
-scratch window, and runs until the pc is `end`. No instruction of it traps or leaves the
+Whoever runs it loads `code` at `base`, gives the registers their initial values, zeroes or fills
+the scratch window, and runs until the pc is `end`. No instruction of it traps or leaves the
 window, every run ends, and the result depends on nothing but the initial state. What the
 instructions look like comes from their descriptions.
 """

@@ -5,7 +5,8 @@
         h.x[i.rd] = h.x[i.rs1] + u64(i.imm)
 
 An encoding lists the fields from the most to the least significant bit: bit strings, the register
-fields `rd rs1 rs2 rs3` (5 bits; `rd' rs1' rs2'` 3 bits, x8 to x15), immediates `imm[11:0]` (sign-extended from the
+fields `rd rs1 rs2 rs3` (5 bits; `rd' rs1' rs2'` 3 bits, x8 to x15), immediates `imm[11:0]`
+(sign-extended from the
 highest bit named anywhere in the pattern) or `uimm[...]` (zero-extended) whose slices may be joined
 with `|`, and `rm` (3 bits), `csr` (12), `aq`, `rl`: the last three kinds also land in `imm`.
 """
@@ -166,5 +167,6 @@ def _make(
         )
     return Instruction(
         name, encoding, syntax, length, mask, match, registers, tuple(pieces), signed_bits,
-        extension, meaning, frozenset(fp.split()) if floats is None else floats, sync, base_name, reserved,
+        extension, meaning, frozenset(fp.split()) if floats is None else floats, sync, base_name,
+        reserved,
     )  # fmt: skip

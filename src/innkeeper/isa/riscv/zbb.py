@@ -69,7 +69,7 @@ def max_(h: Hart, i: Operands) -> None:
 def maxu(h: Hart, i: Operands) -> None:
     a = h.x[i.rs1]
     b = h.x[i.rs2]
-    h.x[i.rd] = b if a < b else a  # noqa: FURB136 (kernel Python has no max)
+    h.x[i.rd] = b if a < b else a
 
 
 @ZBB.insn("min", "0000101 rs2 rs1 100 rd 0110011", "rd, rs1, rs2")
@@ -83,7 +83,7 @@ def min_(h: Hart, i: Operands) -> None:
 def minu(h: Hart, i: Operands) -> None:
     a = h.x[i.rs1]
     b = h.x[i.rs2]
-    h.x[i.rd] = a if a < b else b  # noqa: FURB136 (kernel Python has no min)
+    h.x[i.rd] = a if a < b else b
 
 
 @ZBB.insn("sext.b", "011000000100 rs1 001 rd 0010011", "rd, rs1")
