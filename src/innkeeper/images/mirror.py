@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from innkeeper.base.errors import ImageError, InnError, UsageError
+from innkeeper.base.errors import DownloadError, ImageError, UsageError
 from innkeeper.images import aptconf, deb822
 from innkeeper.images.aptconf import AptConfig
 
@@ -41,7 +41,7 @@ def candidates(suite: str, *, explicit: str | None = None, root: Path = Path("/"
     """List the mirrors to try for `suite`, best first.
 
     An explicit URI wins, then `INN_MIRROR`, then the `deb` sources of the host's apt: those
-    that name the suite before those that name another release. `InnError` when there is none.
+    that name the suite before those that name another release. `DownloadError` when there is none.
     """
     config = aptconf.read(root)
     given = explicit or os.environ.get(MIRROR_VARIABLE, "")
@@ -55,7 +55,7 @@ def candidates(suite: str, *, explicit: str | None = None, root: Path = Path("/"
     for mirror in exact + others:
         found.setdefault(mirror.uri, _with_settings(mirror, config))
     if not found:
-        raise InnError(
+        raise DownloadError(
             "no Debian mirror is configured on this host",
             why=f"no usable `deb` source under {root / 'etc/apt'}",
             fix=f"set {MIRROR_VARIABLE} to your mirror's address, or pass --mirror",
