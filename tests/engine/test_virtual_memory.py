@@ -504,7 +504,6 @@ def test_pmp_changes_take_effect() -> None:
     assert (end.mcause, end.mtval) == (LOAD_ACCESS, DATA)
 
 
-@pytest.mark.xfail(strict=True, reason="tier 0 checks the page's first instruction only")
 def test_pmp_execute_permission_within_a_page() -> None:
     """Straight-line code that leaves its executable region faults there, page or not."""
     code = b"".join(0x00150513.to_bytes(4, "little") for _ in range(16))  # addi a0, a0, 1
