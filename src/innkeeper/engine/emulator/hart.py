@@ -16,7 +16,6 @@ INVALID = 0xFFFFFFFFFFFFFFFF
 PAGE_CELLS = 2048
 CELL_PAGE_CELLS = 2052
 """One cell for every 2 bytes, one that leads to the next page, rounded up to a cache line."""
-SCRATCH_CELLS = 4
 
 STEP, STEP_BREAKS, STEP_UNINTERRUPTED = 1, 2, 4
 """`EmuHart.step`: one instruction; heed breakpoints; take no interrupt."""
@@ -109,9 +108,6 @@ class EmuHart(Hart):
     stat_decodes: u64
     stat_flushes: u64
     stat_traps: u64
-    illegal_pc: u64
-    illegal_bits: u64
-    stat_illegal: u64
     stat_slices: u64
     ticks: u64
     """Instructions begun, those that ended in a trap included."""

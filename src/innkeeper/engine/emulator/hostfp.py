@@ -15,7 +15,6 @@ from innkeeper.native.types import Const, u32, u64
 
 DYN = 7
 MXCSR_DEFAULT = 0x1F80
-MXCSR_FLAGS = 0x3F
 
 
 @intrinsic

@@ -5,7 +5,6 @@ from __future__ import annotations
 from innkeeper.isa.riscv.hart import SINK, Operands
 from innkeeper.native.types import Array, Struct, i32, u8, u16, u32
 
-MAX_PIECES = 9
 BUCKETS = 32 * 8 + 4 * 8
 ILLEGAL = 0
 """The number of the pseudo-instruction that everything undefined decodes to."""

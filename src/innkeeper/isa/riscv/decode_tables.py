@@ -7,13 +7,6 @@ from innkeeper.isa.riscv.spec import Instruction, RegisterField
 from innkeeper.native.types import u16, u32
 
 
-def bucket_of(bits: int) -> int:
-    """Return the bucket of an instruction: opcode and funct3, or quadrant and funct3."""
-    if bits & 3 == 3:
-        return (bits >> 2 & 31) << 3 | bits >> 12 & 7
-    return 256 + ((bits & 3) << 3 | bits >> 13 & 7)
-
-
 def _in_bucket(mask: int, match: int, length: int, bucket: int) -> bool:
     if bucket < 256:
         if length != 4:

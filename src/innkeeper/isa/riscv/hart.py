@@ -85,7 +85,6 @@ class Hart(Struct):
     pmpaddr: Array[u64, 16]
     pmpcfg: Array[u8, 16]
     pmp_count: u32
-    pmp_active: u32
     mcycle_offset: u64
     minstret_offset: u64
     instret: u64
