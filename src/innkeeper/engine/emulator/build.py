@@ -22,11 +22,13 @@ SOURCES = ("native", "isa", "engine/emulator")
 def compile_image() -> code_cache.Entry:
     """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
     from innkeeper.engine.emulator import cells, hostfp, loop, tlb, watch
-    from innkeeper.engine.emulator.handlers import EngineCompiler, HandlerCompiler, common_handlers
+    from innkeeper.engine.emulator.common import common_handlers
+    from innkeeper.engine.emulator.handlers import EngineCompiler, HandlerCompiler
     from innkeeper.isa.riscv import access, mmu
     from innkeeper.isa.riscv.profiles import instructions
     from innkeeper.native.codegen import compile_ir
-    from innkeeper.native.compiler import Module, Signature
+    from innkeeper.native.compiler import Module
+    from innkeeper.native.signature import Signature
 
     class EngineModule(Module):
         host_fp = os.uname().machine == "x86_64"

@@ -13,26 +13,17 @@ from typing import Any
 
 from innkeeper.engine.emulator import hostfp
 from innkeeper.engine.emulator.hart import (
-    CODE_ENTRIES,
     DATA_ENTRIES,
-    Bank,
-    CodeEntry,
     DataEntry,
     EmuHart,
 )
 from innkeeper.isa.riscv import access
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Instruction
-from innkeeper.native.compiler import (
-    FunctionCompiler,
-    Module,
-    Place,
-    Signature,
-    Value,
-    ir_type,
-    zero_of,
-)
+from innkeeper.native.compiler import FunctionCompiler, Module
+from innkeeper.native.signature import Signature
 from innkeeper.native.types import PtrType, size_of, u32, u64
+from innkeeper.native.values import Place, Value, ir_type, zero_of
 
 PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank, ptr %ram"
 CELL_BYTES = 16
@@ -413,158 +404,3 @@ class HandlerCompiler(EngineCompiler):
         kind = self.static(nodes[1])
         va = self.coerce(self.expr(nodes[2]), u64)
         return Value(PtrType.make(kind), self.quick_address(va, kind.BITS // 8, "write_tag"))
-
-
-def field_offset(name: str) -> int:
-    """Return the offset of a field of the emulator's hart in bytes."""
-    return int(EmuHart.FIELDS[name][1])
-
-
-def common_handlers() -> str:
-    """Return the handlers that are not instructions, as IR.
-
-    `jump` finds the cells of a target, which comes in the place of the cell; `resume` starts anew
-    at `h.pc`; `spent` ends a slice; `trap` enters the trap that is pending.
-    """
-    assert size_of(CodeEntry) == 16
-    code_base = Bank.FIELDS["code"][1]
-    bias, pc, budget, bank, ram = (field_offset(n) for n in ("bias", "pc", "budget", "bank", "ram"))
-    cell_pc = f"""
-  %raw = ptrtoint ptr %cell to i64
-  %eighth = lshr i64 %raw, 3
-  %bias.p = getelementptr i8, ptr %hart, i64 {bias}
-  %bias = load i64, ptr %bias.p
-  %pc = add i64 %eighth, %bias"""
-    keep_budget = f"""
-  %budget.p = getelementptr i8, ptr %hart, i64 {budget}
-  store i64 %budget, ptr %budget.p"""
-    keep_pc = f"""
-  %pc.p = getelementptr i8, ptr %hart, i64 {pc}
-  store i64 %pc, ptr %pc.p"""
-    resume = f"""
-  musttail call preserve_nonecc void @resume({PARAMS})
-  ret void"""
-    go = """
-  %fn = load ptr, ptr %next
-  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %budget, ptr %bank, ptr %ram)
-  ret void"""
-    begin = f"define hidden preserve_nonecc void @{{}}({PARAMS}) nounwind {{{{"
-    return f"""
-define hidden preserve_nonecc void @jump({PARAMS}) nounwind {{
-  %pc = ptrtoint ptr %cell to i64
-  %over = icmp slt i64 %budget, 0
-  br i1 %over, label %spent, label %look, !prof !90
-spent:
-  musttail call preserve_nonecc void @jump.spent({PARAMS})
-  ret void
-look:
-  %scaled = lshr i64 %pc, 8
-  %index = and i64 %scaled, {(CODE_ENTRIES - 1) << 4}
-  %base = getelementptr i8, ptr %bank, i64 {code_base}
-  %entry = getelementptr i8, ptr %base, i64 %index
-  %tag = load i64, ptr %entry
-  %page = and i64 %pc, -4096
-  %miss = icmp ne i64 %tag, %page
-  br i1 %miss, label %slow, label %hit, !prof !90
-hit:
-  %cells.p = getelementptr i8, ptr %entry, i64 8
-  %cells = load ptr, ptr %cells.p
-  %cells.i = ptrtoint ptr %cells to i64
-  %eighth = lshr i64 %cells.i, 3
-  %bias = sub i64 %page, %eighth
-  %bias.p = getelementptr i8, ptr %hart, i64 {bias}
-  store i64 %bias, ptr %bias.p
-  %in = and i64 %pc, 4094
-  %in8 = shl i64 %in, 3
-  %next = getelementptr i8, ptr %cells, i64 %in8{go}
-slow:
-  musttail call preserve_nonecc void @jump.slow({PARAMS})
-  ret void
-}}
-
-define hidden preserve_nonecc void @jump.slow({PARAMS}) nounwind noinline {{{keep_budget}
-  %pc = ptrtoint ptr %cell to i64
-  %next = call ptr @loop.jump_cell(ptr %hart, i64 %pc)
-  %none = icmp eq ptr %next, null
-  br i1 %none, label %fault, label %on
-fault:{resume}
-on:{go}
-}}
-
-define hidden preserve_nonecc void @jump.spent({PARAMS}) nounwind noinline {{{keep_budget}
-  %pc = ptrtoint ptr %cell to i64{keep_pc}
-  ret void
-}}
-
-{begin.format("trap")}{cell_pc}{keep_budget}
-  call void @loop.take_trap(ptr %hart, i64 %pc){resume}
-}}
-
-{begin.format("spent")}{cell_pc}{keep_budget}{keep_pc}
-  ret void
-}}
-
-{begin.format("resume")}
-  br label %again
-again:
-  %next = call ptr @loop.resume_cell(ptr %hart)
-  %none = icmp eq ptr %next, null
-  br i1 %none, label %out, label %on
-out:
-  ret void
-on:
-  %budget.q = getelementptr i8, ptr %hart, i64 {budget}
-  %left = load i64, ptr %budget.q
-  %bank.p = getelementptr i8, ptr %hart, i64 {bank}
-  %bank.now = load ptr, ptr %bank.p
-  %ram.p = getelementptr i8, ptr %hart, i64 {ram}
-  %ram.now = load ptr, ptr %ram.p
-  %fn = load ptr, ptr %next
-  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %left, ptr %bank.now, ptr
-  %ram.now) ret void
-}}
-
-{begin.format("op.decode")}
-  call void @cells.decode_cell(ptr %hart, ptr %cell)
-  %fn = load ptr, ptr %cell
-  musttail call preserve_nonecc void %fn({PARAMS})
-  ret void
-}}
-
-{begin.format("op.page_end")}{cell_pc}
-  %target = inttoptr i64 %pc to ptr
-  musttail call preserve_nonecc void @jump(ptr %hart, ptr %target, i64 %budget, ptr %bank, ptr %ram)
-  ret void
-}}
-
-{begin.format("op.cross")}{cell_pc}{keep_budget}
-  %next = call ptr @loop.cross_cell(ptr %hart, i64 %pc)
-  %none = icmp eq ptr %next, null
-  br i1 %none, label %fault, label %on
-fault:{resume}
-on:{go}
-}}
-
-{begin.format("op.illegal")}{cell_pc}{keep_budget}
-  %cause.p = getelementptr i8, ptr %hart, i64 {field_offset("trap_cause")}
-  store i64 2, ptr %cause.p
-  %tval.p = getelementptr i8, ptr %hart, i64 {field_offset("trap_tval")}
-  store i64 0, ptr %tval.p
-  call void @loop.take_trap(ptr %hart, i64 %pc){resume}
-}}
-
-{begin.format("op.break")}{cell_pc}{keep_budget}
-  call void @loop.stop_at(ptr %hart, i64 %pc, i32 3)
-  ret void
-}}
-
-{begin.format("op.step_end")}{cell_pc}{keep_budget}
-  call void @loop.stop_at(ptr %hart, i64 %pc, i32 4)
-  ret void
-}}
-
-define hidden void @{EXECUTE}(ptr %hart) nounwind noinline {{
-  call preserve_nonecc void @resume(ptr %hart, ptr null, i64 0, ptr null, ptr null)
-  ret void
-}}
-"""
