@@ -115,6 +115,14 @@ class Uart16550(CharPort):
         self._update()
         return value
 
+    def take_input(self, limit: int) -> bytes:
+        """Take up to `limit` received bytes past the registers: firmware reads for its caller."""
+        taken = bytes(self._rx.popleft() for _ in range(min(limit, len(self._rx))))
+        if taken and not self._rx:
+            self._writable()
+        self._update()
+        return taken
+
     def _line_status(self) -> int:
         status = LSR_DATA if self._rx else 0
         if not self._tx:

@@ -307,7 +307,7 @@ class VirtMachine:
 
     def _sleep_s(self) -> float:
         """Return how long nothing can happen by itself, in seconds."""
-        deadline = min(min(h.mtimecmp, h.stimecmp) for h in self.harts)
+        deadline: int = min(min(h.mtimecmp, h.stimecmp) for h in self.harts)
         longest = LONGEST_SLEEP_S
         if self._alarm_ns is not None:
             longest = min(longest, max(self._alarm_ns - time.time_ns(), 0) / 1e9)
