@@ -77,10 +77,13 @@ def _with_tables(image: Image, names: list[tuple[str, str]]) -> Image:
     import ctypes
     import struct
 
+    from innkeeper.engine.emulator.hart import MAX_INSTRUCTIONS
     from innkeeper.engine.emulator.stops import BLOCK_ENDS
     from innkeeper.isa.riscv.decode_tables import build_tables
     from innkeeper.isa.riscv.profiles import instructions
 
+    if len(instructions()) >= MAX_INSTRUCTIONS:
+        raise ValueError(f"{len(instructions())} instructions: Code holds {MAX_INSTRUCTIONS - 1}")
     tables = build_tables(instructions())
     data = image.data + bytes(-len(image.data) % 64)
     symbols = {**image.symbols, TABLES: len(data)}

@@ -17,6 +17,10 @@ PAGE_CELLS = 2048
 CELL_PAGE_CELLS = 2052
 """One cell for every 2 bytes, one that leads to the next page, rounded up to a cache line."""
 
+MAX_INSTRUCTIONS = 2048
+"""Instruction numbers a machine has room for; `compile_image` refuses more."""
+HANDLER_SLOTS = 2 * MAX_INSTRUCTIONS
+
 STEP, STEP_BREAKS, STEP_UNINTERRUPTED = 1, 2, 4
 """`EmuHart.step`: one instruction; heed breakpoints; take no interrupt."""
 EXIT_REQUEST, EXIT_IDLE, EXIT_BREAK, EXIT_STEP, EXIT_WATCH, EXIT_COUNT = 1, 2, 3, 4, 5, 6
@@ -68,7 +72,7 @@ class Code(Struct):
     """By cell page: the RAM page it decodes."""
     free: Ptr[u32]
     tables: Tables
-    handlers: Array[u64, 2048]
+    handlers: Array[u64, HANDLER_SLOTS]
     """By instruction number: two addresses, leaving the page and staying in it."""
     handler_decode: u64
     handler_page_end: u64
@@ -81,7 +85,7 @@ class Code(Struct):
     breakpoint_count: u32
     block_mode: u32
     """Come back to the host after every basic block."""
-    ends_block: Array[u8, 1024]
+    ends_block: Array[u8, MAX_INSTRUCTIONS]
     """By instruction number: whether it may go on elsewhere than at the next instruction."""
 
 

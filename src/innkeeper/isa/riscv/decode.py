@@ -9,6 +9,9 @@ BUCKETS = 32 * 8 + 4 * 8
 ILLEGAL = 0
 """The number of the pseudo-instruction that everything undefined decodes to."""
 
+MAX_ROWS = 4096
+"""Rows of all buckets together: an encoding with a free `funct3` has one in each of eight."""
+
 
 class Encoding(Struct):
     """One row: fixed bits, which instruction, and where its operands are."""
@@ -29,8 +32,8 @@ class Encoding(Struct):
 class Tables(Struct):
     """Rows grouped by the opcode bits; row `first[b]` to `first[b + 1]` belong to bucket `b`."""
 
-    first: Array[u16, 289]
-    rows: Array[Encoding, 2048]
+    first: Array[u16, BUCKETS + 1]
+    rows: Array[Encoding, MAX_ROWS]
 
 
 def register_operand(row: Encoding, which: u32, bits: u32) -> u8:

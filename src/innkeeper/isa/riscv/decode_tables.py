@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from innkeeper.isa.riscv.decode import BUCKETS, ILLEGAL, Encoding, Tables
+from innkeeper.isa.riscv.decode import BUCKETS, ILLEGAL, MAX_ROWS, Encoding, Tables
 from innkeeper.isa.riscv.spec import Instruction, RegisterField
 from innkeeper.native.types import u16, u32
 
@@ -36,6 +36,8 @@ def build_tables(instructions: tuple[Instruction, ...]) -> Tables:
         tables.first[bucket] = u16(at)
         for mask, match, number, one in rows:
             if _in_bucket(mask, match, one.length, bucket):
+                if at == MAX_ROWS:
+                    raise ValueError(f"{one.name}: the decoder's tables hold {MAX_ROWS} rows")
                 _fill(tables.rows[at], mask, match, number, one)
                 at += 1
     tables.first[BUCKETS] = u16(at)
