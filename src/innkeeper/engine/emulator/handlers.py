@@ -356,9 +356,8 @@ class HandlerCompiler(EngineCompiler):
 
     # ---- memory
 
-    def quick_address(self, va: Value, size: int, tag_field: str) -> str:
-        """Compare with the TLB; on a hit return the host address, else leave for the long way."""
-        self.uses_memory = True
+    def tlb_probe(self, va: Value, size: int, tag_field: str) -> tuple[str, str]:
+        """Compare an access with the TLB; return whether it misses (i1) and the entry."""
         shift, mask = 12 - 5, (DATA_ENTRIES - 1) << 5
         assert size_of(DataEntry) == 32
         scaled = self.assign(f"lshr i64 {va.ir}, {shift}")
@@ -367,18 +366,25 @@ class HandlerCompiler(EngineCompiler):
         wanted = self.assign(f"and i64 {va.ir}, {-4096 | (size - 1)}")
         slot = self.assign(f"getelementptr i8, ptr {entry}, i64 {DataEntry.FIELDS[tag_field][1]}")
         tag = self.assign(f"load i64, ptr {slot}")
-        hit = self.assign(f"icmp eq i64 {tag}, {wanted}")
-        on = self.fresh("hit")
-        if self.slow_label is None:
-            self.slow_label = self.fresh("miss")
-        weights = self.unlikely()
-        miss = self.assign(f"xor i1 {hit}, true")
-        self.branch_on(Value(bool, miss), self.slow_label, on, weights)
-        self.start(on)
+        return self.assign(f"icmp ne i64 {tag}, {wanted}"), entry
+
+    def tlb_address(self, entry: str, va: Value) -> str:
+        """Return the host address of an access that hits."""
         slot = self.assign(f"getelementptr i8, ptr {entry}, i64 {DataEntry.FIELDS['addend'][1]}")
         addend = self.assign(f"load i64, ptr {slot}")
         offset = self.assign(f"add i64 {va.ir}, {addend}")
         return self.assign(f"getelementptr i8, ptr %ram, i64 {offset}")
+
+    def quick_address(self, va: Value, size: int, tag_field: str) -> str:
+        """Return the host address on a TLB hit, else leave for the long way."""
+        self.uses_memory = True
+        miss, entry = self.tlb_probe(va, size, tag_field)
+        on = self.fresh("hit")
+        if self.slow_label is None:
+            self.slow_label = self.fresh("miss")
+        self.branch_on(Value(bool, miss), self.slow_label, on, self.unlikely())
+        self.start(on)
+        return self.tlb_address(entry, va)
 
     def lower_load(self, nodes: list[ast.expr]) -> Value:
         if not self.quick:
