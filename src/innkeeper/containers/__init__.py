@@ -1,0 +1,1 @@
+"""The container wall: namespaces, cgroups, seccomp and the OCI runtime."""
