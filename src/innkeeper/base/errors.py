@@ -9,6 +9,8 @@ InnError                  anything below; carries what failed, why, and what to 
 +-- LoadError             a kernel, firmware or ELF file cannot be loaded
 +-- MachineError          a guest machine cannot be built or run as asked
 +-- CompileError          kernel Python that the native compiler does not take
++-- ContainerError        a container cannot be made or driven as asked (exit 1, as runc's)
+|   +-- ConfigError       a field of config.json is not what the runtime specification says
 +-- GuestTimeout          the guest did not finish in time (exit 124)
 +-- NotFoundError         a named thing does not exist (exit 127)
 +-- NotExecutableError    the thing exists but cannot be run (exit 126)
@@ -64,6 +66,16 @@ class MachineError(InnError):
 
 class CompileError(InnError):
     """Kernel Python that the native compiler does not take."""
+
+
+class ContainerError(InnError):
+    """A container cannot be made or driven as asked."""
+
+    exit_code = 1
+
+
+class ConfigError(ContainerError):
+    """A field of `config.json` is not what the runtime specification says; `what` names it."""
 
 
 class GuestTimeout(InnError):
