@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -13,39 +11,22 @@ from typing import Any
 import pytest
 
 from innkeeper.isa.riscv.asm import assemble, elf_image
-from innkeeper.isa.riscv.profiles import extensions
-from innkeeper.isa.riscv.random_program import (
-    DEFAULT_LEFT_OUT,
-    SCRATCH_BYTES,
-    RandomProgram,
-    generate,
-)
-from innkeeper.isa.riscv.spec import Extension
+from innkeeper.isa.riscv.random_program import SCRATCH_BYTES, RandomProgram, generate
 from tests.engine.harness import FS_DIRTY, RAM_BASE, State, run_tier0
+from tests.isa import peer
 
-QEMU = shutil.which("qemu-riscv64") or shutil.which("qemu-riscv64-static")
-pytestmark = pytest.mark.skipif(QEMU is None, reason="qemu-riscv64 (user mode) is not installed")
+pytestmark = pytest.mark.skipif(
+    peer.QEMU is None, reason="qemu-riscv64 (user mode) is not installed"
+)
 
 BASE = RAM_BASE + 0x1000
 SCRATCH = RAM_BASE + 0x1_0000
 WORDS = 32 + 32 + 1
 SIZE = WORDS * 8 + SCRATCH_BYTES
 
-PEER_IS_WRONG = ("ctzw",)
-"""QEMU 7.2 counts beyond the low word when that is 0; version 8 does not."""
-
 LOAD = "\n".join(f"    fld f{n}, {n * 8}(x31)" for n in range(32))
 LOAD_X = "\n".join(f"    ld x{n}, {256 + n * 8}(x31)" for n in range(1, 31))
 SAVE = "\n".join(f"    sd x{n}, {n * 8}(x2)\n    fsd f{n}, {256 + n * 8}(x2)" for n in range(32))
-
-
-def peer_extensions() -> list[Extension]:
-    """Return what user-mode QEMU can be asked for."""
-    return [
-        Extension(e.name, [i for i in e.instructions if i.name not in PEER_IS_WRONG])
-        for e in extensions()
-        if e.name not in DEFAULT_LEFT_OUT
-    ]
 
 
 def source(made: RandomProgram) -> str:
@@ -84,12 +65,12 @@ dump: .zero {SIZE}
 
 
 def in_qemu(elf: bytes, folder: Path) -> bytes:
-    assert QEMU is not None
     path = folder / "program"
     path.write_bytes(elf)
     path.chmod(0o755)
-    env = {**os.environ, "QEMU_CPU": "rv64,zba=true,zbb=true,zbs=true"}
-    done = subprocess.run([QEMU, str(path)], capture_output=True, env=env, timeout=60)
+    done = subprocess.run(
+        [str(peer.QEMU), path], capture_output=True, env=peer.ENVIRONMENT, timeout=60
+    )
     assert done.returncode == 0, done
     assert len(done.stdout) == SIZE
     return done.stdout
@@ -108,7 +89,7 @@ def test_random_programs_as_qemu_runs_them(seed: int, tmp_path: Path) -> None:
         count=400,
         base=BASE,
         scratch=SCRATCH,
-        extensions=peer_extensions(),
+        extensions=peer.peer_extensions(),
     )
     program = assemble(source(made), base=RAM_BASE)
     assert program.symbols["program"] == BASE and program.symbols["dump"] == SCRATCH - WORDS * 8

@@ -53,7 +53,7 @@ def test_ebreak_tells_its_address() -> None:
     [
         (".word 0xffffffff", 0xFFFFFFFF),
         (".word 0", 0),
-        (".half 0x8000 ; .half 0x1234", 0x8000),  # c.j-like: 32-bit quadrant 0, funct3 100
+        (".half 0x8c40 ; .half 0x1234", 0x8C40),  # quadrant 0, funct6 100011, bit 6 set: reserved
         ("csrr t0, 0x7c0", 0x7C0022F3),
         ("csrw cycle, t0", 0xC0029073),
         (".word 0x0200505b", 0x0200505B),

@@ -21,12 +21,12 @@ SOURCES = ("native", "isa", "engine/emulator")
 
 def compile_image() -> code_cache.Entry:
     """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
-    from innkeeper.engine.emulator import cells, hostfp, loop, tlb, watch
+    from innkeeper.engine.emulator import cells, hostcrypto, hostfp, loop, tlb, watch
     from innkeeper.engine.emulator.common import common_handlers
     from innkeeper.engine.emulator.handlers import EngineCompiler, HandlerCompiler
     from innkeeper.isa.riscv import access, mmu
     from innkeeper.isa.riscv.profiles import instructions
-    from innkeeper.native.codegen import compile_ir
+    from innkeeper.native.codegen import compile_ir, host_features
     from innkeeper.native.compiler import Module
     from innkeeper.native.signature import Signature
 
@@ -50,8 +50,11 @@ def compile_image() -> code_cache.Entry:
     }
     if module.host_fp:
         module.replacements |= hostfp.REPLACED
-        if _has_fma():
+        if host_features().get("fma", False):
             module.replacements |= hostfp.REPLACED_WITH_FMA
+        for feature, replaced in hostcrypto.REPLACED.items():
+            if host_features().get(feature, False):
+                module.replacements |= replaced
     for function in (
         loop.run, loop.resume_cell, loop.take_trap, loop.cross_cell, loop.jump_cell, loop.stop_at,
         cells.decode_cell, cells.written_range, cells.reset_code, tlb.flush_all, tlb.flush_bank,
@@ -110,12 +113,6 @@ def _handlers(module: Any, compiler: Any, one: Any, base: str) -> tuple[str, str
     inside = compiler(module, one, f"{base}.in", quick=True, inside=True)
     module.bodies.append(inside.compile())
     return base, f"{base}.in"
-
-
-def _has_fma() -> bool:
-    from innkeeper.native.codegen import host_features
-
-    return bool(host_features().get("fma", False))
 
 
 @cache

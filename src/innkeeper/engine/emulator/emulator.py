@@ -215,7 +215,8 @@ class Emulator:
             "pc", "mstatus", "medeleg", "mideleg", "mie", "mip", "mtvec", "mscratch", "mepc",
             "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc", "scause",
             "stval", "scounteren", "senvcfg", "satp", "irq_lines", "timer_lines", "fflags", "frm",
-            "fp_ready", "wfi", "stop", "sbi_enabled", "trap_pending", "exit_reason", "host_error",
+            "fp_ready", "wfi", "yielding", "stop", "sbi_enabled", "trap_pending", "exit_reason",
+            "host_error",
         ):  # fmt: skip
             setattr(raw, name, 0)
         for n in range(16):

@@ -17,6 +17,7 @@ from innkeeper.engine.emulator.hart import (
     DataEntry,
     EmuHart,
 )
+from innkeeper.engine.emulator.hostcrypto import CryptoLowering
 from innkeeper.isa.riscv import access
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Instruction
@@ -32,7 +33,7 @@ EXECUTE = "execute.cells"
 QUICK_ONLY = ("F", "D")
 
 
-class EngineCompiler(FunctionCompiler):
+class EngineCompiler(CryptoLowering, FunctionCompiler):
     """Compiles the engine's ordinary functions: memory goes the long way."""
 
     RAISING = frozenset({"load", "store", "rw_pointer"})

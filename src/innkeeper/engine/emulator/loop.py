@@ -140,6 +140,9 @@ def resume_cell(h: Hart) -> Ptr[Operands]:
     while True:
         if h.flush_request != 0:
             obey_flushes(h)
+        if h.yielding != 0:
+            h.yielding = u32(0)
+            return nowhere
         if h.budget <= 0 or h.stop != 0 or e.exit_reason != 0:
             return nowhere
         if h.wfi != 0:

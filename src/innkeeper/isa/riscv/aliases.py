@@ -21,7 +21,6 @@ nop                 = addi zero, zero, 0
 li $d, $i           -> addi $d, zero, $i
 mv $d, $s           = addi $d, $s, 0
 move $d, $s         <- mv $d, $s
-mv $d, $s           = add $d, zero, $s
 not $d, $s          = xori $d, $s, -1
 neg $d, $s          = sub $d, zero, $s
 negw $d, $s         = subw $d, zero, $s
@@ -109,7 +108,16 @@ sfence.vma $s       = sfence.vma $s, zero
 fence               = fence 255
 pause               = fence 16
 fence.tso           = fence 2099
+ntl.p1              = add zero, zero, sp
+ntl.pall            = add zero, zero, gp
+ntl.s1              = add zero, zero, tp
+ntl.all             = add zero, zero, t0
+mv $d, $s           = add $d, zero, $s
 c.nop               = c.addi zero, 0
+c.ntl.p1            = c.add zero, sp
+c.ntl.pall          = c.add zero, gp
+c.ntl.s1            = c.add zero, tp
+c.ntl.all           = c.add zero, t0
 fmv.s $d, $s        = fsgnj.s $d, $s, $s
 fneg.s $d, $s       = fsgnjn.s $d, $s, $s
 fabs.s $d, $s       = fsgnjx.s $d, $s, $s

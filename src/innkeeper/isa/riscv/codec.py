@@ -24,7 +24,7 @@ class OperandRange(ValueError):
 
 def immediate(instruction: Instruction, bits: int) -> int:
     """Gather the immediate from an instruction's bits."""
-    value = 0
+    value = instruction.fixed_imm
     for shift, width, low in instruction.pieces:
         value |= (bits >> shift & ((1 << width) - 1)) << low
     signed = instruction.signed_bits
@@ -37,7 +37,7 @@ def operands(instruction: Instruction, bits: int) -> dict[str, int]:
         name: f.base + (bits >> f.shift & ((1 << f.bits) - 1))
         for name, f in instruction.registers.items()
     }
-    if instruction.pieces:
+    if instruction.pieces or instruction.fixed_imm:
         values["imm"] = immediate(instruction, bits)
     return values
 
@@ -53,10 +53,10 @@ def encode(instruction: Instruction, values: Mapping[str, int]) -> int:
         if not 0 <= number - f.base < 1 << f.bits:
             raise OperandRange(_register_reason(instruction, name))
         bits |= (number - f.base) << f.shift
-    value = values.get("imm", 0)
+    value = values.get("imm", instruction.fixed_imm)
     for shift, width, low in instruction.pieces:
         bits |= (value >> low & ((1 << width) - 1)) << shift
-    if instruction.pieces and immediate(instruction, bits) != value:
+    if (instruction.pieces or instruction.fixed_imm) and immediate(instruction, bits) != value:
         raise OperandRange(_immediate_reason(instruction, value))
     return bits
 
@@ -81,6 +81,8 @@ def _register_reason(instruction: Instruction, name: str) -> str:
 
 
 def _immediate_reason(instruction: Instruction, value: int) -> str:
+    if instruction.fixed_imm:
+        return f"the immediate of {instruction.name} is always {instruction.fixed_imm}"
     low, high, step = immediate_range(instruction)
     multiple = f", a multiple of {step}" if step > 1 else ""
     return f"{value} does not fit {instruction.name}: {low} to {high}{multiple}"

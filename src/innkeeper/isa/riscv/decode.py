@@ -18,6 +18,7 @@ class Encoding(Struct):
 
     mask: u32
     match: u32
+    fixed_imm: i32
     number: u16
     length: u8
     pieces: u8
@@ -61,7 +62,7 @@ def decode(tables: Tables, bits: u32, out: Operands) -> u16:
             out.rs1 = register_operand(row, u32(1), bits)
             out.rs2 = register_operand(row, u32(2), bits)
             out.rs3 = register_operand(row, u32(3), bits)
-            imm = u32(0)
+            imm = u32(row.fixed_imm)
             for n in range(u32(row.pieces)):
                 low = row.immediate[n * 3]
                 width = row.immediate[n * 3 + 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from innkeeper.isa.riscv.decode import BUCKETS, ILLEGAL, MAX_ROWS, Encoding, Tables
 from innkeeper.isa.riscv.spec import Instruction, RegisterField
-from innkeeper.native.types import u16, u32
+from innkeeper.native.types import i32, u16, u32
 
 
 def _in_bucket(mask: int, match: int, length: int, bucket: int) -> bool:
@@ -56,6 +56,7 @@ def _check_overlap(rows: list[tuple[int, int, int, Instruction]]) -> None:
 
 def _fill(row: Encoding, mask: int, match: int, number: int, one: Instruction) -> None:
     row.mask, row.match, row.number = u32(mask), u32(match), u16(number)
+    row.fixed_imm = i32(one.fixed_imm)
     row.length, row.pieces, row.signed_bits = one.length, len(one.pieces), one.signed_bits
     row.int_rd = int("rd" not in one.float_registers)
     for n, name in enumerate(("rd", "rs1", "rs2", "rs3")):

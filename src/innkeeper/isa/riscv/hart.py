@@ -92,6 +92,8 @@ class Hart(Struct):
     reservation_value: u64
     reservation_size: u32
     wfi: u32
+    yielding: u32
+    """WRS.NTO or WRS.STO ends this hart's turn."""
     max_satp_mode: u32
     sbi_enabled: u32
     irq_lines: u64

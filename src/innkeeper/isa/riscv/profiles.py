@@ -24,12 +24,22 @@ def extensions() -> tuple[Extension, ...]:
     from innkeeper.isa.riscv.fp_double import D
     from innkeeper.isa.riscv.mul import M
     from innkeeper.isa.riscv.system import SYSTEM
+    from innkeeper.isa.riscv.zawrs import ZAWRS
     from innkeeper.isa.riscv.zba import ZBA
     from innkeeper.isa.riscv.zbb import ZBB
+    from innkeeper.isa.riscv.zbc import ZBC
+    from innkeeper.isa.riscv.zbk import ZBKB, ZBKX
     from innkeeper.isa.riscv.zbs import ZBS
+    from innkeeper.isa.riscv.zcb import ZCB
     from innkeeper.isa.riscv.zicbo import ZICBOM, ZICBOP, ZICBOZ
+    from innkeeper.isa.riscv.zicond import ZICOND
+    from innkeeper.isa.riscv.zimop import ZCMOP, ZIMOP
+    from innkeeper.isa.riscv.zkn import ZKND, ZKNE, ZKNH
 
-    return (I, M, A, F, D, SYSTEM, ZBA, ZBB, ZBS, ZICBOM, ZICBOZ, ZICBOP, C)
+    return (
+        I, M, A, F, D, SYSTEM, ZBA, ZBB, ZBS, ZICBOM, ZICBOZ, ZICBOP, C,
+        ZICOND, ZBC, ZBKB, ZBKX, ZKNE, ZKND, ZKNH, ZCB, ZIMOP, ZCMOP, ZAWRS,
+    )  # fmt: skip
 
 
 @cache

@@ -56,6 +56,8 @@ class Instruction:
     """For a compressed instruction the name of the one it expands to."""
     reserved: Reserved = ()
     """Patterns (mask, match) within this encoding that are reserved."""
+    fixed_imm: int = 0
+    """The immediate of an encoding that names none: what a compressed instruction implies."""
 
 
 @record(frozen=False)
@@ -73,17 +75,20 @@ class Extension:
         *,
         fp: str = "",
         sync: bool = False,
+        length: int = 4,
         reserved: Reserved = (),
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Describe an instruction; `fp` names the register fields that are floating-point ones.
 
         `sync` says that the instruction may change translation, privilege, interrupts or the
-        code itself, so that whatever follows must be looked up again.
+        code itself, so that whatever follows must be looked up again. `length` is in bytes.
         """
 
         def register(meaning: Callable[..., Any]) -> Callable[..., Any]:
             self.instructions.append(
-                _make(name, encoding, syntax, 4, self.name, meaning, fp, sync, "", {}, reserved)
+                _make(
+                    name, encoding, syntax, length, self.name, meaning, fp, sync, "", {}, reserved
+                )
             )
             return meaning
 
@@ -97,17 +102,19 @@ class Extension:
         base: Instruction,
         *,
         registers: dict[str, int | str],
+        imm: int = 0,
         reserved: Reserved = (),
     ) -> None:
         """Describe a 16-bit instruction as the 32-bit one it expands to.
 
         `registers` gives the operands the encoding does not name under the base instruction's
-        name: a constant register number or the field to copy.
+        name: a constant register number or the field to copy. `imm` is the immediate where the
+        encoding has none.
         """
         self.instructions.append(
             _make(
                 name, encoding, syntax, 2, self.name, base.meaning, "", base.sync, base.name,
-                registers, reserved, base.float_registers,
+                registers, reserved, base.float_registers, imm,
             )
         )  # fmt: skip
 
@@ -128,6 +135,7 @@ def _make(
     extra: dict[str, int | str],
     reserved: Reserved,
     floats: frozenset[str] | None = None,
+    fixed_imm: int = 0,
 ) -> Instruction:
     mask = match = signed_bits = 0
     position = length * 8
@@ -168,5 +176,5 @@ def _make(
     return Instruction(
         name, encoding, syntax, length, mask, match, registers, tuple(pieces), signed_bits,
         extension, meaning, frozenset(fp.split()) if floats is None else floats, sync, base_name,
-        reserved,
+        reserved, fixed_imm,
     )  # fmt: skip
