@@ -8,7 +8,6 @@ InnError                  anything below; carries what failed, why, and what to 
 +-- StorageError          the host's disk is full, read-only or not ours to write
 +-- LoadError             a kernel, firmware or ELF file cannot be loaded
 +-- MachineError          a guest machine cannot be built or run as asked
-+-- ContainerError        a container cannot be made, run or limited as its configuration asks
 +-- CompileError          kernel Python that the native compiler does not take
 +-- ContainerError        a container cannot be made or driven as asked (exit 1, as runc's)
 |   +-- ConfigError       a field of config.json is not what the runtime specification says
@@ -63,10 +62,6 @@ class LoadError(InnError):
 
 class MachineError(InnError):
     """A guest machine cannot be built or run as asked."""
-
-
-class ContainerError(InnError):
-    """A container cannot be made, run or limited as its configuration asks."""
 
 
 class CompileError(InnError):
