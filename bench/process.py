@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 TAIL_BYTES = 2000
@@ -21,14 +21,22 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run, what its output must have when it is checked, and its exit status."""
+    """What to run, what its output must have when it is checked, and its exit status.
+
+    `env` is added to our own environment.
+    """
 
     argv: Sequence[str]
     expect: bytes = b""
     status: int = 0
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        """Return the whole environment of the process."""
+        return {**os.environ, **self.env}
 
     def __str__(self) -> str:
-        return shlex.join(self.argv)
+        return shlex.join([*(f"{name}={value}" for name, value in self.env.items()), *self.argv])
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ def check(command: Command) -> bytes:
     """Run a command once, untimed, to warm caches; return its output or raise `BenchError`."""
     done = subprocess.run(
         command.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        check=False,
+        env=command.environment(), check=False,
     )  # fmt: skip
     tail = done.stdout[-TAIL_BYTES:].decode(errors="replace")
     if done.returncode != command.status or command.expect not in done.stdout:
@@ -88,7 +96,9 @@ def run(command: Command) -> Sample:
     """Run a command with its streams on /dev/null and return what it used."""
     null = subprocess.DEVNULL
     started_s = time.perf_counter()
-    process = subprocess.Popen(command.argv, stdin=null, stdout=null, stderr=null)
+    process = subprocess.Popen(
+        command.argv, stdin=null, stdout=null, stderr=null, env=command.environment()
+    )
     return finish(process, started_s, command)
 
 
@@ -96,7 +106,9 @@ def first_byte(command: Command) -> tuple[float, Sample]:
     """Run a command; return the seconds until its first byte of output, and what it used."""
     null = subprocess.DEVNULL
     started_s = time.perf_counter()
-    process = subprocess.Popen(command.argv, stdin=null, stdout=subprocess.PIPE, stderr=null)
+    process = subprocess.Popen(
+        command.argv, stdin=null, stdout=subprocess.PIPE, stderr=null, env=command.environment()
+    )
     assert process.stdout is not None
     with process.stdout as pipe:
         said = os.read(pipe.fileno(), 1)

@@ -53,7 +53,7 @@ class Row:
             aim = self.aim.text(self.ours.median if self.aim.absolute else ratio)
         shown = "" if ratio is None else f"{ratio:.2f}"
         first = [self.benchmark, self.figure, self.unit]
-        return [*first, *_spread(self.ours), *_spread(self.peer), shown, aim]
+        return [*first, *spread_cells(self.ours), *spread_cells(self.peer), shown, aim]
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,27 @@ class Result:
     notes: Sequence[str] = ()
 
 
-def _spread(spread: Spread | None) -> tuple[str, str]:
+def spread_cells(spread: Spread | None) -> tuple[str, str]:
+    """Return a median, and the smallest and largest value."""
     if spread is None:
         return "", ""
     return _number(spread.median), f"({_number(spread.low)}..{_number(spread.high)})"
 
 
 def _number(value: float) -> str:
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.3g} M"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as aligned text."""
-    texts = [list(HEAD), *(row.cells() for row in rows)]
-    widths = [max(len(line[n]) for line in texts) for n in range(len(HEAD))]
+    return aligned([list(HEAD), *(row.cells() for row in rows)])
+
+
+def aligned(texts: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells in columns, the first line being the head."""
+    widths = [max(len(line[n]) for line in texts) for n in range(len(texts[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in texts

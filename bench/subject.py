@@ -17,6 +17,8 @@ QEMU = "qemu-system-riscv64"
 INSTALL_QEMU = "apt-get install qemu-system-misc"
 RAM_MIB = 512
 OURS, PEER = "ours", "QEMU"
+REGIONS = "INN_REGIONS"
+"""The environment variable that turns regions off or on; it reaches our commands as it is."""
 
 
 @dataclass
@@ -35,18 +37,27 @@ class Subject:
 
     def pair(
         self, *, bios: Path | None = None, kernel: Path | None = None, initrd: Path | None = None,
-        append: str = "", expect: bytes = b"",
+        disk: Path | None = None, append: str = "", expect: bytes = b"", harts: int = 1,
+        ram_mib: int = RAM_MIB,
     ) -> dict[str, Command]:  # fmt: skip
-        """Return the commands that boot the same files on both: `{OURS: ..., PEER: ...}`."""
+        """Return the commands that boot the same files on both: `{OURS: ..., PEER: ...}`.
+
+        `disk` becomes a virtio block device on virtio-mmio, read-only.
+        """
         files = {"bios": bios, "kernel": kernel, "initrd": initrd}
         given = [(name, str(path)) for name, path in files.items() if path is not None]
         given += [("append", append)] if append else []
         ours = [word for name, value in given for word in (f"--{name}", value)]
-        commands = {OURS: self.inn("boot", "--memory", f"{RAM_MIB}M", *ours, expect=expect)}
+        size = ("--memory", f"{ram_mib}M", "--cpus", str(harts))
+        ours += [] if disk is None else ["--disk", f"{disk},ro"]
+        commands = {OURS: self.inn("boot", *size, *ours, expect=expect)}
         if self.qemu is not None:
             peer = [word for name, value in given for word in (f"-{name}", value)]
-            board = (self.qemu, "-M", "virt", "-m", str(RAM_MIB), "-display", "none")
-            console = ("-monitor", "none", "-serial", "stdio", "-no-reboot")
+            if disk is not None:
+                drive = f"file={disk},if=none,id=root,format=raw,readonly=on"
+                peer += ["-drive", drive, "-device", "virtio-blk-device,drive=root"]
+            board = (self.qemu, "-M", "virt", "-m", str(ram_mib), "-smp", str(harts))
+            console = ("-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot")
             commands[PEER] = Command(argv=(*board, *console, *peer), expect=expect)
         return commands
 
@@ -59,6 +70,7 @@ class Subject:
             "python": f"{platform.python_implementation()} {platform.python_version()}",
             "llvmlite": importlib.metadata.version("llvmlite"),
             "QEMU": self._qemu_version(),
+            "regions": os.environ.get(REGIONS, "as this version does by default"),
             "load": " ".join(f"{x:.2f}" for x in os.getloadavg()),
             "runs": str(self.runs),
         }
