@@ -26,7 +26,8 @@ SCALARS = (
     "mip", "mtvec", "mscratch", "mepc", "mcause", "mtval", "mcounteren", "menvcfg", "stvec",
     "sscratch", "sepc",
     "scause", "stval", "scounteren", "senvcfg", "satp", "stimecmp", "mtimecmp", "mcycle_offset",
-    "minstret_offset", "instret", "wfi", "stop", "trap_pending",
+    "minstret_offset", "instret", "wfi", "stop", "trap_pending", "vl", "vtype",
+    "vstart", "vxsat", "vxrm",
 )  # fmt: skip
 
 Setup = Callable[[Any], None]
@@ -77,6 +78,7 @@ def _state(raw: Any, memory: bytes, log: Log) -> State:
     values = {n: int(getattr(raw, n)) for n in SCALARS}
     values |= {f"x{n}": raw.x[n] for n in range(32)}
     values |= {f"f{n}": raw.f[n] for n in range(32)}
+    values |= {f"v{n // 2}[{n % 2}]": raw.v[n] for n in range(64)}
     values |= {f"pmpaddr{n}": raw.pmpaddr[n] for n in range(16)}
     values |= {f"pmpcfg{n}": raw.pmpcfg[n] for n in range(16)}
     return State(values, memory, log.writes)

@@ -44,7 +44,7 @@ class Bare:
         found = standard_set().decode(bits)
         assert found is not None, f"illegal instruction {bits:#x}"
         instruction, values = found
-        if values.get("rd") == 0 and "rd" not in instruction.float_registers:
+        if values.get("rd") == 0 and instruction.writes_x:
             values["rd"] = SINK
         h.npc = u64(int(h.pc) + instruction.length)
         instruction.meaning(h, Operands(**values))

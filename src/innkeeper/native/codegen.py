@@ -29,8 +29,11 @@ def host_target(opt: int = 2):  # type: ignore[no-untyped-def]
     )
 
 
-def compile_ir(text: str, *, opt: int = 2, name: str = "module") -> Image:
-    """Optimise and compile LLVM IR; `INN_DEBUG=ir,asm` prints what goes in and comes out."""
+def compile_ir(text: str, *, opt: int = 2, name: str = "module", unroll: bool = True) -> Image:
+    """Optimise and compile LLVM IR; `INN_DEBUG=ir,asm` prints what goes in and comes out.
+
+    Without `unroll`, loops are vectorised but not unrolled: short ones then compile twice as fast.
+    """
     import llvmlite.binding as llvm
 
     debug = os.environ.get("INN_DEBUG", "").split(",")
@@ -46,6 +49,7 @@ def compile_ir(text: str, *, opt: int = 2, name: str = "module") -> Image:
         print(text, file=sys.stderr)
     if opt:
         options = llvm.create_pipeline_tuning_options(speed_level=opt)
+        options.loop_unrolling = options.loop_interleaving = unroll
         builder = llvm.create_pass_builder(target, options)
         builder.getModulePassManager().run(module, builder)
     if "asm" in debug:

@@ -62,8 +62,17 @@ def annotation_of(note: Any, scope: dict[str, Any]) -> Any:
 
 def _mangle(function: Any, consts: tuple[Any, ...]) -> str:
     parts = [function.__module__.rpartition(".")[2], function.__qualname__]
-    parts += [type_name(c) if isinstance(c, type) else str(c) for c in consts]
+    parts += [const_name(c) for c in consts]
     return "".join(c if c.isalnum() or c in "_." else "_" for c in ".".join(parts))
+
+
+def const_name(value: Any) -> str:
+    """Name the value of a `Const` parameter: a type, a function, a number, a tuple of them."""
+    if isinstance(value, tuple):
+        return "_".join(const_name(one) for one in value)
+    if isinstance(value, python_types.FunctionType):
+        return f"{value.__module__.rpartition('.')[2]}.{value.__name__}"
+    return type_name(value) if isinstance(value, type) else str(value)
 
 
 _PARSED: dict[Any, tuple[ast.FunctionDef, str, int]] = {}

@@ -234,7 +234,7 @@ class f32(Float):
 
 
 class Const:
-    """Annotation of a parameter whose value is fixed at compile time (an int or a type)."""
+    """Annotation of a parameter fixed at compile time: an int, a type, a function, a tuple."""
 
 
 class _Parametric:

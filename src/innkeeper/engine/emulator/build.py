@@ -26,6 +26,7 @@ def compile_image() -> code_cache.Entry:
     from innkeeper.engine.emulator.handlers import EngineCompiler, HandlerCompiler
     from innkeeper.isa.riscv import access, mmu
     from innkeeper.isa.riscv.profiles import instructions
+    from innkeeper.isa.riscv.spec import meaning_parts
     from innkeeper.native.codegen import compile_ir, host_features
     from innkeeper.native.compiler import Module
     from innkeeper.native.signature import Signature
@@ -36,7 +37,8 @@ def compile_image() -> code_cache.Entry:
 
         def signature_of_meaning(self, meaning: Any) -> Signature:
             if meaning not in self.meanings:
-                self.meanings[meaning] = Signature(meaning, ())
+                function, consts = meaning_parts(meaning)
+                self.meanings[meaning] = Signature(function, consts)
             return self.meanings[meaning]
 
     module = EngineModule(function_compiler=EngineCompiler)
@@ -63,16 +65,18 @@ def compile_image() -> code_cache.Entry:
     ):  # fmt: skip
         module.export(function)
     names: list[tuple[str, str]] = []
-    made: dict[tuple[Any, int], tuple[str, str]] = {}
+    made: dict[Any, tuple[str, str]] = {}
     for one in instructions():
-        key = (one.meaning, one.length)
+        key = (meaning_parts(one.meaning), one.length)
         if key not in made:
-            base = f"op.{one.meaning.__name__}.{one.length}"
+            base = f"op.{one.base_name or one.name}.{one.length}"
             made[key] = _handlers(module, HandlerCompiler, one, base)
         names.append(made[key])
     module.declare("!unlikely", '!90 = !{!"branch_weights", i32 1, i32 2000}')
     text = module.text() + common_handlers()
-    return code_cache.Entry(_with_tables(compile_ir(text, name="the emulator"), names), {})
+    return code_cache.Entry(
+        _with_tables(compile_ir(text, name="the emulator", unroll=False), names), {}
+    )
 
 
 def _with_tables(image: Image, names: list[tuple[str, str]]) -> Image:

@@ -24,7 +24,7 @@ from innkeeper.engine.emulator.inspect import Inspector
 from innkeeper.engine.emulator.stops import MAX_BREAKPOINTS, Stops
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.decode import Tables
-from innkeeper.isa.riscv.hart import NO_RESERVATION
+from innkeeper.isa.riscv.hart import NO_RESERVATION, VILL
 
 MAX_HARTS = 64
 MAP_NORESERVE = 0x4000  # not in the mmap module before Python 3.13
@@ -216,13 +216,16 @@ class Emulator:
             "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc", "scause",
             "stval", "scounteren", "senvcfg", "satp", "irq_lines", "timer_lines", "fflags", "frm",
             "fp_ready", "wfi", "yielding", "stop", "sbi_enabled", "trap_pending", "exit_reason",
-            "host_error",
+            "host_error", "vl", "vstart", "vxrm", "vxsat", "v_sew", "v_lmul",
         ):  # fmt: skip
             setattr(raw, name, 0)
+        for n in range(len(raw.v)):
+            raw.v[n] = 0
+        raw.vtype = VILL
         for n in range(16):
             raw.pmpcfg[n] = raw.pmpaddr[n] = 0
         raw.priv, raw.pmp_count, raw.block_ended = st.PRIV_M, 16, 1
-        raw.misa = 2 << 62 | sum(1 << (ord(c) - 65) for c in "ACDFIMSU")
+        raw.misa = 2 << 62 | sum(1 << (ord(c) - 65) for c in "ACDFIMSUV")
         raw.stimecmp = raw.mtimecmp = (1 << 64) - 1
         raw.reservation = NO_RESERVATION
         raw.max_satp_mode = self.config.max_satp_mode

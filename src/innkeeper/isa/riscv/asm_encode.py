@@ -25,8 +25,16 @@ from innkeeper.isa.riscv.codec import (
 )
 from innkeeper.isa.riscv.csr_names import CSR_COUNT, CSR_NUMBERS
 from innkeeper.isa.riscv.disasm import ORDERINGS
-from innkeeper.isa.riscv.names import F_NUMBERS, ROUNDING_MODES, X_NUMBERS, fence_set
-from innkeeper.isa.riscv.spec import Instruction
+from innkeeper.isa.riscv.names import (
+    F_NUMBERS,
+    MASKED,
+    ROUNDING_MODES,
+    V_NUMBERS,
+    X_NUMBERS,
+    fence_set,
+    vtype_number,
+)
+from innkeeper.isa.riscv.spec import VECTOR_FIELDS, Instruction
 
 MAX_ALIAS_STEPS = 4
 """How often one spelling may lead to another (`csrw c, 5` to `csrrw` to `csrrwi`)."""
@@ -77,7 +85,7 @@ class Encoder:
     def _direct(self, name: str, given: Sequence[str]) -> Iterator[Form]:
         for instruction, ordering in self._named(name):
             if fits(instruction, given):
-                yield Form(instruction, _with_rounding(instruction, given), ordering)
+                yield Form(instruction, _completed(instruction, given), ordering)
         if name == "fence" and len(given) == 2:
             sets = [fence_set(text.lower()) for text in given]
             if sets[0] is not None and sets[1] is not None:
@@ -126,16 +134,25 @@ class Encoder:
         return bits
 
 
-def _with_rounding(instruction: Instruction, given: Sequence[str]) -> tuple[str, ...]:
+_UNMASKED = ""
+"""Stands for the mask operand where there is none."""
+
+
+def _completed(instruction: Instruction, given: Sequence[str]) -> tuple[str, ...]:
+    """Supply what may be left out (a rounding mode, a mask); join what makes up a vtype."""
     wanted = slots(instruction.syntax)
-    missing = len(wanted) == len(given) + 1 and wanted[-1].parts == ("rm",)
-    return (*given, "dyn") if missing else tuple(given)
+    last = wanted[-1].parts if wanted else ()
+    if last == ("vtypei",) and len(given) > len(wanted):
+        return (*given[: len(wanted) - 1], ", ".join(given[len(wanted) - 1 :]))
+    if len(wanted) == len(given) + 1 and last in (("rm",), ("vm",)):
+        return (*given, "dyn" if last == ("rm",) else _UNMASKED)
+    return tuple(given)
 
 
 def fits(instruction: Instruction, given: Sequence[str]) -> bool:
     """Tell whether operands have the forms that an instruction's syntax asks for."""
     wanted = slots(instruction.syntax)
-    given = _with_rounding(instruction, given)
+    given = _completed(instruction, given)
     return len(wanted) == len(given) and all(
         _slot_fits(instruction, slot, text) for slot, text in zip(wanted, given, strict=True)
     )
@@ -146,6 +163,12 @@ def _slot_fits(instruction: Instruction, slot: Slot, text: str) -> bool:
     if slot.memory or address:
         return slot.memory and address is not None
     part = slot.parts[0]
+    if part in VECTOR_FIELDS:
+        return text in V_NUMBERS
+    if part in V_NUMBERS:
+        return text == part
+    if part == "vm":
+        return text in (_UNMASKED, MASKED)
     if part in instruction.registers and part != "zimm":
         names = F_NUMBERS if part in instruction.float_registers else X_NUMBERS
         return text in names
@@ -155,7 +178,7 @@ def _slot_fits(instruction: Instruction, slot: Slot, text: str) -> bool:
         return bool(text)
     if part in X_NUMBERS:
         return X_NUMBERS.get(text) == X_NUMBERS[part]
-    return text not in X_NUMBERS
+    return text not in X_NUMBERS and text not in V_NUMBERS
 
 
 def expression_texts(form: Form) -> list[str | None]:
@@ -173,6 +196,10 @@ def _expression_text(instruction: Instruction, slot: Slot, text: str) -> str | N
     part = slot.parts[0]
     if part in instruction.registers or part == "rm" or part in X_NUMBERS:
         return None
+    if part in VECTOR_FIELDS or part == "vm" or part in V_NUMBERS:
+        return None
+    if part == "vtypei":
+        return None if vtype_number(text) is not None else text
     if part == "csr":
         return None if text.lower() in CSR_NUMBERS else text
     return text
@@ -190,7 +217,13 @@ def _read_slot(
         _read_address(instruction, slot, text, expr, scope, values)
         return
     part = slot.parts[0]
-    if part in instruction.registers and part != "zimm":
+    if part in VECTOR_FIELDS:
+        values[VECTOR_FIELDS[part]] = V_NUMBERS[text]
+    elif part == "vm":
+        values["rs3"] = int(text == _UNMASKED)
+    elif part == "vtypei" and expr is None:
+        values["imm"] = vtype_number(text) or 0
+    elif part in instruction.registers and part != "zimm":
         names = F_NUMBERS if part in instruction.float_registers else X_NUMBERS
         values[part] = names[text]
     elif part == "rm":

@@ -76,6 +76,8 @@ def _register_reason(instruction: Instruction, name: str) -> str:
     if f.bits == 0:
         return f"{name} of {instruction.name} is always x{f.base}"
     letter = "f" if name in instruction.float_registers else "x"
+    if name in instruction.vector_registers:
+        letter = "v"
     last = f.base + (1 << f.bits) - 1
     return f"{name} of {instruction.name} is one of {letter}{f.base} to {letter}{last}"
 

@@ -1,7 +1,7 @@
 """Control and status registers: which exist, who may touch them, what writing does.
 
 Source: Privileged 2.2 (numbers), 3.1 (machine), 4.1 (supervisor); Unprivileged 8 (Zicntr), 20.2
-(fcsr); Sstc; Svadu.
+(fcsr), 30.3 (V); Sstc; Svadu.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.fp import fp_read_flags, fp_update_ready, fp_write
-from innkeeper.isa.riscv.hart import NS_PER_TICK, Hart
+from innkeeper.isa.riscv.hart import NS_PER_TICK, VLEN, Hart
 from innkeeper.isa.riscv.mmu import flush_translations
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.trap import pending
@@ -19,6 +19,7 @@ from innkeeper.native.types import u8, u32, u64
 CLOCK_MONOTONIC = 1
 
 FFLAGS, FRM, FCSR = 0x001, 0x002, 0x003
+VSTART, VXSAT, VXRM, VCSR, VL, VTYPE, VLENB = 0x008, 0x009, 0x00A, 0x00F, 0xC20, 0xC21, 0xC22
 SSTATUS, SIE, STVEC, SCOUNTEREN, SENVCFG = 0x100, 0x104, 0x105, 0x106, 0x10A
 SSCRATCH, SEPC, SCAUSE, STVAL, SIP, STIMECMP, SATP = (
     0x140, 0x141, 0x142, 0x143, 0x144, 0x14D, 0x180,
@@ -69,6 +70,8 @@ def check_access(h: Hart, number: u32, write: bool) -> None:
         illegal(h)
     if number <= FCSR and (h.mstatus & st.FS) == 0:
         illegal(h)
+    if is_vector(number) and (h.mstatus & st.VS) == 0:
+        illegal(h)
     if number == SATP and h.priv == st.PRIV_S and (h.mstatus & st.TVM) != 0:
         illegal(h)
     if number == STIMECMP and h.priv == st.PRIV_S:
@@ -76,10 +79,22 @@ def check_access(h: Hart, number: u32, write: bool) -> None:
             illegal(h)
 
 
+def is_vector(number: u32) -> bool:
+    """Tell whether a CSR belongs to the vector extension (Unprivileged 30.3)."""
+    if number >= VSTART and number <= VCSR:
+        return True
+    return number >= VL and number <= VLENB
+
+
+def is_dirty(status: u64) -> bool:
+    """Tell whether floating-point or vector state is Dirty: mstatus.SD (3.1.6.6)."""
+    return (status & st.FS) == st.FS or (status & st.VS) == st.VS
+
+
 def read_status(h: Hart) -> u64:
     """Return mstatus with its derived bits."""
     value = h.mstatus | st.UXL | st.SXL
-    if (value & st.FS) == st.FS:
+    if is_dirty(value):
         value = value | st.SD
     return value
 
@@ -141,8 +156,46 @@ def read_supervisor(h: Hart, number: u32) -> u64:
         return u64(h.frm)
     if number == FCSR:
         return u64(fp_read_flags(h) | (h.frm << 5))
+    if is_vector(number):
+        return read_vector(h, number)
     illegal(h)
     return u64(0)
+
+
+@noinline
+def read_vector(h: Hart, number: u32) -> u64:
+    """Read a vector CSR (Unprivileged 30.3)."""
+    if number == VSTART:
+        return h.vstart
+    if number == VXSAT:
+        return u64(h.vxsat)
+    if number == VXRM:
+        return u64(h.vxrm)
+    if number == VCSR:
+        return u64(h.vxsat | (h.vxrm << 1))
+    if number == VL:
+        return h.vl
+    if number == VTYPE:
+        return h.vtype
+    if number == VLENB:
+        return u64(VLEN // 8)
+    illegal(h)
+    return u64(0)
+
+
+@noinline
+def write_vector(h: Hart, number: u32, value: u64) -> None:
+    """Write a vector CSR; vstart holds no more than an element's index can be."""
+    if number == VSTART:
+        h.vstart = value & (VLEN - 1)
+    elif number == VXSAT:
+        h.vxsat = u32(value) & 1
+    elif number == VXRM:
+        h.vxrm = u32(value) & 3
+    elif number == VCSR:
+        h.vxsat = u32(value) & 1
+        h.vxrm = (u32(value) >> 1) & 3
+    h.mstatus = h.mstatus | (st.VS | st.SD)
 
 
 @noinline
@@ -189,6 +242,8 @@ def read_machine(h: Hart, number: u32) -> u64:
         return u64(0)
     if number in (MVENDORID, MARCHID, MIMPID, MCONFIGPTR):
         return u64(0)
+    if is_vector(number):
+        return read_vector(h, number)
     illegal(h)
     return u64(0)
 
@@ -245,6 +300,8 @@ def write_supervisor(h: Hart, number: u32, value: u64) -> None:
         fp_write(h, fp_read_flags(h), u32(value) & 7)
     elif number == FCSR:
         fp_write(h, u32(value) & 31, (u32(value) >> 5) & 7)
+    elif is_vector(number):
+        write_vector(h, number, value)
 
 
 @noinline
@@ -266,7 +323,7 @@ def write_status(h: Hart, value: u64, writable: u64) -> None:
     before = h.mstatus
     fresh = (before & ~writable) | (value & writable)
     h.mstatus = fresh
-    if (fresh & st.FS) == st.FS:
+    if is_dirty(fresh):
         h.mstatus = fresh | st.SD
     else:
         h.mstatus = fresh & ~u64(st.SD)

@@ -58,7 +58,7 @@ def _fill(row: Encoding, mask: int, match: int, number: int, one: Instruction) -
     row.mask, row.match, row.number = u32(mask), u32(match), u16(number)
     row.fixed_imm = i32(one.fixed_imm)
     row.length, row.pieces, row.signed_bits = one.length, len(one.pieces), one.signed_bits
-    row.int_rd = int("rd" not in one.float_registers)
+    row.int_rd = int(one.writes_x)
     for n, name in enumerate(("rd", "rs1", "rs2", "rs3")):
         source = one.registers.get(name, RegisterField(0, 0, 0))
         for k, value in enumerate((source.shift, source.bits, source.base)):

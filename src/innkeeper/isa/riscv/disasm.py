@@ -19,8 +19,15 @@ from innkeeper.isa.riscv.codec import (
     upper,
 )
 from innkeeper.isa.riscv.csr_names import csr_name
-from innkeeper.isa.riscv.names import F_NAMES, ROUNDING_NAMES, X_NAMES, fence_name
-from innkeeper.isa.riscv.spec import Instruction
+from innkeeper.isa.riscv.names import (
+    F_NAMES,
+    MASKED,
+    ROUNDING_NAMES,
+    X_NAMES,
+    fence_name,
+    vtype_text,
+)
+from innkeeper.isa.riscv.spec import VECTOR_FIELDS, Instruction
 
 ADDRESS_MASK = (1 << 64) - 1
 ORDERINGS = ("", ".rl", ".aq", ".aqrl")
@@ -101,7 +108,12 @@ def _write(
     name = instruction.name
     if has_field(instruction, "aq"):
         name += ORDERINGS[values.get("imm", 0) & 3]
-    return name, [_slot(instruction, s, values, pc) for s in slots(instruction.syntax)]
+    shown = list(slots(instruction.syntax))
+    if shown and shown[-1].parts == ("vm",):
+        unmasked = values["rs3"] != 0
+        written = [_slot(instruction, s, values, pc) for s in shown[:-1]]
+        return name, written if unmasked else [*written, MASKED]
+    return name, [_slot(instruction, s, values, pc) for s in shown]
 
 
 def _slot(instruction: Instruction, slot: Slot, values: dict[str, int], pc: int | None) -> str:
@@ -110,6 +122,10 @@ def _slot(instruction: Instruction, slot: Slot, values: dict[str, int], pc: int 
 
 def _part(instruction: Instruction, part: str, values: dict[str, int], pc: int | None) -> str:
     imm = values.get("imm", 0)
+    if part in VECTOR_FIELDS:
+        return f"v{values[VECTOR_FIELDS[part]]}"
+    if part == "vtypei":
+        return vtype_text(imm)
     if part in instruction.registers:
         names = F_NAMES if part in instruction.float_registers else X_NAMES
         return names[values[part]]

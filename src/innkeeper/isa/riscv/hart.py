@@ -13,6 +13,12 @@ NS_PER_TICK = 100
 NO_RESERVATION = 0xFFFFFFFFFFFFFFFF
 """`Hart.reservation` when there is none."""
 
+VLEN = 128
+"""Bits in a vector register."""
+
+VILL = 1 << 63
+"""vtype when it was given a value that is not supported, and after reset (Unprivileged 30.3.4)."""
+
 SINK = 32
 """The register number that stands for x0 as a destination: written, never read."""
 
@@ -44,6 +50,10 @@ class Hart(Struct):
     alone) and `timer_lines` (written by the hart alone). `instret` counts what had retired when
     the running slice began; `slice - budget` instructions of it are done. `stop` is the SBI HSM
     state (0 runs, 1 stopped, 2 suspended). `harts` lists the addresses of all harts.
+
+    `v` holds the vector registers one after the other, VLEN (128) bits each. `v_sew` and `v_lmul`
+    are what `vtype` says: the base-2 logarithms of SEW in bytes and of LMUL. An instruction works
+    in `v_result` and `v_scalar`, which have the size of the largest register group.
     """
 
     x: Array[u64, 33]
@@ -114,3 +124,13 @@ class Hart(Struct):
     clock_gettime: Fn[i32, u64, u64]
     timespec: Array[u64, 2]
     time_base: u64
+    v: Array[u64, 64]
+    v_result: Array[u64, 16]
+    v_scalar: Array[u64, 16]
+    vl: u64
+    vtype: u64
+    vstart: u64
+    vxrm: u32
+    vxsat: u32
+    v_sew: u32
+    v_lmul: i32

@@ -24,6 +24,9 @@ X_NUMBERS["fp"] = X_NUMBERS["s0"]
 F_NUMBERS = {name: n for n, name in enumerate(F_NAMES)} | {f"f{n}": n for n in range(32)}
 """Every spelling of a floating-point register."""
 
+V_NUMBERS = {f"v{n}": n for n in range(32)}
+"""Every spelling of a vector register."""
+
 ROUNDING_MODES = {"rne": 0, "rtz": 1, "rdn": 2, "rup": 3, "rmm": 4, "dyn": 7}
 """The rounding-mode field (Unprivileged 21.2)."""
 
@@ -47,3 +50,31 @@ def fence_name(number: int) -> str:
     """Spell a fence set; the empty one is `0`."""
     letters = "".join(c for k, c in enumerate(FENCE_LETTERS) if number & 8 >> k)
     return letters or "0"
+
+
+MASKED = "v0.t"
+"""The mask operand of a vector instruction that has one (Unprivileged 30.5.3)."""
+
+_SEW_NAMES = ("e8", "e16", "e32", "e64")
+_LMUL_NAMES = {5: "mf8", 6: "mf4", 7: "mf2", 0: "m1", 1: "m2", 2: "m4", 3: "m8"}
+
+
+def vtype_text(number: int) -> str:
+    """Write a vtype as `e32, m1, ta, ma` (Unprivileged 30.6.1), or as a number where reserved."""
+    lmul = _LMUL_NAMES.get(number & 7)
+    if number >> 8 or number >> 5 & 1 or lmul is None:
+        return str(number)
+    tail, mask = "ta" if number & 64 else "tu", "ma" if number & 128 else "mu"
+    return f"{_SEW_NAMES[number >> 3 & 3]}, {lmul}, {tail}, {mask}"
+
+
+def vtype_number(text: str) -> int | None:
+    """Return the number of a vtype such as `e32, m1, ta, ma`, or `None` if it is not one."""
+    parts = [part.strip().lower() for part in text.split(",")]
+    lmuls = {name: number for number, name in _LMUL_NAMES.items()}
+    if len(parts) != 4 or parts[0] not in _SEW_NAMES or parts[1] not in lmuls:
+        return None
+    if parts[2] not in ("ta", "tu") or parts[3] not in ("ma", "mu"):
+        return None
+    number = _SEW_NAMES.index(parts[0]) << 3 | lmuls[parts[1]]
+    return number | 64 * (parts[2] == "ta") | 128 * (parts[3] == "ma")

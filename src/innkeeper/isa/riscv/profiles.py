@@ -24,6 +24,7 @@ def extensions() -> tuple[Extension, ...]:
     from innkeeper.isa.riscv.fp_double import D
     from innkeeper.isa.riscv.mul import M
     from innkeeper.isa.riscv.system import SYSTEM
+    from innkeeper.isa.riscv.vector import VECTOR
     from innkeeper.isa.riscv.zawrs import ZAWRS
     from innkeeper.isa.riscv.zba import ZBA
     from innkeeper.isa.riscv.zbb import ZBB
@@ -38,7 +39,7 @@ def extensions() -> tuple[Extension, ...]:
 
     return (
         I, M, A, F, D, SYSTEM, ZBA, ZBB, ZBS, ZICBOM, ZICBOZ, ZICBOP, C,
-        ZICOND, ZBC, ZBKB, ZBKX, ZKNE, ZKND, ZKNH, ZCB, ZIMOP, ZCMOP, ZAWRS,
+        ZICOND, ZBC, ZBKB, ZBKX, ZKNE, ZKND, ZKNH, ZCB, ZIMOP, ZCMOP, ZAWRS, *VECTOR,
     )  # fmt: skip
 
 

@@ -54,8 +54,10 @@ _KINDS = {"plain": 50, "memory": 20, "branch": 9, "float": 20, "atomic": 5, "csr
 _LEFT_OUT = frozenset({"ecall", "ebreak", "mret", "sret", "wfi", "sfence.vma"})
 """What traps or changes the privilege."""
 
-DEFAULT_LEFT_OUT = frozenset({"Zicbom", "Zicboz"})
-"""Extensions used only when they are asked for: user-mode peers may refuse them."""
+VECTOR_EXTENSIONS = frozenset(["V", "Zvbb", "Zvbc", "Zvkg", "Zvkned", "Zvknh", "Zvksed", "Zvksh"])
+DEFAULT_LEFT_OUT = frozenset({"Zicbom", "Zicboz"}) | VECTOR_EXTENSIONS
+"""Extensions used only when they are asked for: user-mode peers may refuse them, and what a vector
+instruction may name depends on vtype."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.csr import update_timers
 from innkeeper.isa.riscv.decode import ILLEGAL, Tables, decode
 from innkeeper.isa.riscv.decode_tables import build_tables
-from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
+from innkeeper.isa.riscv.hart import NO_RESERVATION, VILL, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.profiles import instructions
 from innkeeper.isa.riscv.spec import Instruction
@@ -26,7 +26,7 @@ from innkeeper.isa.riscv.trap import enter_trap, interrupt_to_take, pending
 from innkeeper.native.types import u32, u64
 
 PMP_ENTRIES = 16
-EXTENSION_LETTERS = "ACDFIMSU"
+EXTENSION_LETTERS = "ACDFIMSUV"
 MXL_64 = 2 << 62
 NEVER = (1 << 64) - 1
 
@@ -114,6 +114,7 @@ class ReferenceHart:
         h.hart_count, h.priv, h.pmp_count = 1, st.PRIV_M, PMP_ENTRIES
         h.misa = MXL_64 | sum(1 << (ord(c) - ord("A")) for c in EXTENSION_LETTERS)
         h.stimecmp = h.mtimecmp = NEVER
+        h.vtype = VILL
         h.reservation, h.max_satp_mode = NO_RESERVATION, self.max_satp_mode
 
     # ---- what the hart asks of the host

@@ -9,18 +9,25 @@ fields `rd rs1 rs2 rs3` (5 bits; `rd' rs1' rs2'` 3 bits, x8 to x15), immediates 
 (sign-extended from the
 highest bit named anywhere in the pattern) or `uimm[...]` (zero-extended) whose slices may be joined
 with `|`, and `rm` (3 bits), `csr` (12), `aq`, `rl`: the last three kinds also land in `imm`.
+
+Vector instructions have the fields `vd vs1 vs2 vs3` (5 bits; the operands `rd rs1 rs2 rd`), `vm`
+(1 bit, the operand `rs3`), and two that are fixed bits and an operand nevertheless: `vm=1` and
+`nf=010` (3 bits, the operand `imm`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from innkeeper.base.record import field, record
 
 Reserved = tuple[tuple[int, int], ...]
 REGISTER_FIELDS = {"rd", "rs1", "rs2", "rs3"}
+VECTOR_FIELDS = {"vd": "rd", "vs1": "rs1", "vs2": "rs2", "vs3": "rd"}
+"""Where a vector register's number goes among the operands."""
 _IMM_FIELD = re.compile(r"(u?imm)\[([\d:|]+)\]")
 
 
@@ -51,6 +58,7 @@ class Instruction:
     extension: str
     meaning: Callable[..., Any]
     float_registers: frozenset[str] = frozenset()
+    vector_registers: frozenset[str] = frozenset()
     sync: bool = False
     base_name: str = ""
     """For a compressed instruction the name of the one it expands to."""
@@ -58,6 +66,11 @@ class Instruction:
     """Patterns (mask, match) within this encoding that are reserved."""
     fixed_imm: int = 0
     """The immediate of an encoding that names none: what a compressed instruction implies."""
+
+    @property
+    def writes_x(self) -> bool:
+        """Tell whether `rd` is an integer register, so that 0 means nothing is written."""
+        return "rd" not in self.float_registers and "rd" not in self.vector_registers
 
 
 @record(frozen=False)
@@ -122,6 +135,17 @@ class Extension:
         return next(i for i in self.instructions if i.name == name)
 
 
+def meaning_parts(meaning: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Split a meaning into its function and the values of the function's `Const` parameters.
+
+    Families of instructions share a function: their meaning is a `partial` of it.
+    """
+    if not isinstance(meaning, partial):
+        return meaning, ()
+    names = meaning.func.__code__.co_varnames[: meaning.func.__code__.co_argcount]
+    return meaning.func, tuple(meaning.keywords[n] for n in names if n in meaning.keywords)
+
+
 def _make(
     name: str,
     encoding: str,
@@ -141,6 +165,7 @@ def _make(
     position = length * 8
     registers: dict[str, RegisterField] = {}
     pieces: list[tuple[int, int, int]] = []
+    vectors: set[str] = set()
 
     def take(bits: int) -> int:
         nonlocal position
@@ -148,10 +173,20 @@ def _make(
         return position
 
     for token in encoding.split():
-        if set(token) <= {"0", "1"}:
-            shift = take(len(token))
-            mask |= ((1 << len(token)) - 1) << shift
-            match |= int(token, 2) << shift
+        field_name, _, fixed = token.rpartition("=")
+        if set(fixed) <= {"0", "1"}:
+            shift = take(len(fixed))
+            mask |= ((1 << len(fixed)) - 1) << shift
+            match |= int(fixed, 2) << shift
+            if field_name == "vm":
+                registers["rs3"] = RegisterField(0, 0, int(fixed, 2))
+            elif field_name == "nf":
+                fixed_imm = int(fixed, 2)
+        elif token in VECTOR_FIELDS:
+            registers[VECTOR_FIELDS[token]] = RegisterField(take(5), 5, 0)
+            vectors.add(VECTOR_FIELDS[token])
+        elif token == "vm":
+            registers["rs3"] = RegisterField(take(1), 1, 0)
         elif token.rstrip("'") in REGISTER_FIELDS:
             prime = token.endswith("'")
             bits = 3 if prime else 5
@@ -175,6 +210,6 @@ def _make(
         )
     return Instruction(
         name, encoding, syntax, length, mask, match, registers, tuple(pieces), signed_bits,
-        extension, meaning, frozenset(fp.split()) if floats is None else floats, sync, base_name,
-        reserved, fixed_imm,
+        extension, meaning, frozenset(fp.split()) if floats is None else floats,
+        frozenset(vectors), sync, base_name, reserved, fixed_imm,
     )  # fmt: skip
