@@ -209,8 +209,11 @@ def atomics(o: Outer, n: u64) -> u64:
         r += 1
     if cmpxchg(p, u32(6), u32(7)):
         r += 2
-    fence()
-    return r
+    atomic_store(p, u32(atomic_load(p) * 3))
+    pause()
+    fence("acq_rel")
+    fence("seq_cst")
+    return r * 3 + u64(atomic_load(p))
 
 def same(o: Outer, n: u64) -> bool:
     return o.p == o.p + n

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from innkeeper.firmware.sbi import SbiFirmware
 from innkeeper.firmware.sbi_host import Fence
 from innkeeper.firmware.sbi_ids import HartState
+from innkeeper.isa.riscv.sbi import FENCED_CODE, FENCED_TRANSLATIONS
 from innkeeper.machines.outcome import End, Outcome
 
 if TYPE_CHECKING:
@@ -47,22 +48,24 @@ class BoardSbi:
 
     def hart_state(self, hart: int) -> HartState:
         stop = self._machine.harts[hart].stop
+        if stop == STOPPED and not self._machine.emulator.is_parked(hart):
+            return HartState.STOP_PENDING
         return {RUNNING: HartState.STARTED, STOPPED: HartState.STOPPED}.get(
             stop, HartState.SUSPENDED
         )
 
     def start_hart(self, hart: int, address: int, opaque: int) -> bool:
-        raw = self._machine.harts[hart]
-        if raw.stop != STOPPED:
+        if self.hart_state(hart) is not HartState.STOPPED:
             return False
         self._enter(hart, address, opaque)
+        self._machine.emulator.signals.wake(hart)
         return True
 
     def _enter(self, hart: int, address: int, opaque: int) -> None:
         emulator = self._machine.emulator
-        emulator.reset_hart(hart)
-        emulator.enter_supervisor(hart)
         raw = self._machine.harts[hart]
+        emulator.reset_hart(hart, stop=raw.stop)
+        emulator.enter_supervisor(hart)
         raw.pc, raw.x[A0], raw.x[A1], raw.stop = address, hart, opaque, RUNNING
 
     def stop_hart(self, hart: int) -> None:
@@ -79,19 +82,17 @@ class BoardSbi:
         raw.timer_lines &= ~(1 << 5)
 
     def send_ipi(self, hart: int) -> None:
-        self._machine.harts[hart].mip |= SSIP
+        self._machine.emulator.signals.set_pending(hart, SSIP, on=True)
 
     def clear_ipi(self, hart: int) -> bool:
-        raw = self._machine.harts[hart]
-        was = bool(raw.mip & SSIP)
-        raw.mip &= ~SSIP
-        return was
+        return bool(self._machine.emulator.signals.set_pending(hart, SSIP, on=False) & SSIP)
 
     def remote_fence(
         self, kind: Fence, harts: list[int], start: int, size: int, asid: int | None
     ) -> None:
+        what = FENCED_CODE if kind is Fence.FENCE_I else FENCED_TRANSLATIONS
         for hart in harts:
-            self._machine.harts[hart].flush_request |= 1 if kind is Fence.FENCE_I else 2
+            self._machine.emulator.signals.request_flush(hart, what)
 
     def read_virtual(self, hart: int, gva: int, size: int) -> bytes | None:
         return self._machine.emulator.read_virtual(hart, gva, size)

@@ -32,13 +32,14 @@ from innkeeper.isa.riscv.hart import NS_PER_TICK
 from innkeeper.machines.lock import MachineLock
 from innkeeper.machines.outcome import End, Outcome
 from innkeeper.machines.sbi import BoardSbi
+from innkeeper.machines.threads import HartThreads
 from innkeeper.memory.ram import GuestMemory, GuestRam
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-MSIP, MTIP, SEIP, MEIP = 1 << 3, 1 << 7, 1 << 9, 1 << 11
+SSIP, MSIP, SEIP, MEIP = 1 << 1, 1 << 3, 1 << 9, 1 << 11
 LONGEST_SLEEP_S = 3600.0
 
 
@@ -87,7 +88,10 @@ class Debugger(Protocol):
 
 
 class VirtMachine:
-    """One `virt` machine. `run` belongs to one thread; others take `lock` to touch devices."""
+    """One `virt` machine. `run` belongs to one thread; others take `lock` to touch devices.
+
+    Where harts take turns they stand still while another thread has the lock.
+    """
 
     def __init__(self, config: VirtConfig) -> None:
         self.config = config
@@ -101,7 +105,8 @@ class VirtMachine:
         self.lock = MachineLock(self.emulator.request_exit)
         self.memory.on_dma_write = self.emulator.written
         self.outcome: Outcome | None = None
-        self.debugger: Debugger | None = None
+        self._debugger: Debugger | None = None
+        self._threads: HartThreads | None = None
         self._plan: BootPlan | None = None
         self.harts = self.emulator.raw
         self._time_base_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
@@ -169,8 +174,7 @@ class VirtMachine:
     # ---- interrupts and time
 
     def _drive(self, hart: int, bit: int, level: bool) -> None:
-        raw = self.harts[hart]
-        raw.irq_lines = raw.irq_lines | bit if level else raw.irq_lines & ~bit
+        self.emulator.signals.set_line(hart, bit, level=level)
 
     def _set_eip(self, context: int, level: bool) -> None:
         self._drive(context // 2, SEIP if context % 2 else MEIP, level)
@@ -179,16 +183,25 @@ class VirtMachine:
         self._drive(hart, MSIP, level)
 
     def _set_ssip(self, hart: int) -> None:
-        self.harts[hart].mip |= 2
+        self.emulator.signals.set_pending(hart, SSIP, on=True)
 
     def _set_mtimecmp(self, hart: int, value: int) -> None:
-        raw = self.harts[hart]
-        raw.mtimecmp = value
-        if value > self.time():
-            raw.timer_lines &= ~MTIP
+        self.emulator.signals.set_mtimecmp(hart, value, now=self.time())
 
     def _set_alarm(self, time_ns: int | None) -> None:
         self._alarm_ns = time_ns
+        self._look_again()
+
+    def alarm_in_s(self) -> float | None:
+        """Return when the real-time clock's alarm is due, in seconds from now."""
+        if self._alarm_ns is None:
+            return None
+        return max(self._alarm_ns - time.time_ns(), 0) / 1e9
+
+    def expire_alarm(self) -> None:
+        """Let the alarm go off if it is due; the lock is held."""
+        if self._alarm_ns is not None and time.time_ns() >= self._alarm_ns:
+            self.rtc.expire()
 
     def time(self) -> int:
         """Return the machine's time in ticks of 100 ns since it was made."""
@@ -197,14 +210,27 @@ class VirtMachine:
 
     # ---- what the harts call
 
+    # Where harts take turns, their thread holds the lock already.
+
     def _read(self, _hart: int, gpa: int, size: int) -> int:
-        return self.bus.read(gpa, size)
+        if self._threads is None:
+            return self.bus.read(gpa, size)
+        with self.lock:
+            return self.bus.read(gpa, size)
 
     def _write(self, _hart: int, gpa: int, size: int, value: int) -> None:
-        self.bus.write(gpa, size, value)
+        if self._threads is None:
+            self.bus.write(gpa, size, value)
+            return
+        with self.lock:
+            self.bus.write(gpa, size, value)
 
     def _sbi(self, hart: int) -> None:
-        self.sbi.call(hart)
+        if self._threads is None:
+            self.sbi.call(hart)
+            return
+        with self.lock:
+            self.sbi.call(hart)
 
     def _finish(self, kind: Finish, code: int) -> None:
         ends = {Finish.PASS: End.POWER_OFF, Finish.FAIL: End.FAILURE, Finish.RESET: End.RESET}
@@ -218,6 +244,13 @@ class VirtMachine:
             raw.stop = 1
         self.emulator.request_exit()
         self.lock.wake()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Tell the thread that watches the harts, where there is one."""
+        threads = self._threads
+        if threads is not None:
+            threads.look_again()
 
     def stop(self) -> None:
         """End the run from outside."""
@@ -252,25 +285,53 @@ class VirtMachine:
             device.reset()
         self.uart.reset()
         self.plic.reset()
-        for n, raw in enumerate(self.harts):
-            self.emulator.reset_hart(n)
-            raw.stop = 1
+        for n in range(len(self.harts)):
+            self.emulator.reset_hart(n, stop=1)
         if self._plan is not None:
             self.boot(self._plan, clear=True)
 
+    @property
+    def debugger(self) -> Debugger | None:
+        """Whoever may stop the machine; harts take turns as long as there is one."""
+        return self._debugger
+
+    @debugger.setter
+    def debugger(self, debugger: Debugger | None) -> None:
+        self._debugger = debugger
+        self._look_again()
+
     def run(self) -> Outcome:
-        """Run until the guest powers off, resets, or `stop` is called."""
-        with self.lock:
-            try:
-                while True:
-                    seen = self.lock.wakeups
-                    if self.outcome is not None:
-                        break
-                    self._turn(seen)
-            finally:
-                if self.debugger is not None:
+        """Run until the guest powers off, resets, or `stop` is called.
+
+        The harts of a machine with more than one run at once, each on its own thread, unless a
+        debugger is attached; else they take turns on this one.
+        """
+        try:
+            while self.outcome is None:
+                if self.config.hart_count > 1 and self.debugger is None:
+                    self._run_at_once()
+                else:
+                    self._run_in_turns()
+        finally:
+            if self.debugger is not None:
+                with self.lock:
                     self.debugger.ended()
         return self.outcome
+
+    def _run_at_once(self) -> None:
+        self._threads = HartThreads(self)
+        try:
+            self._threads.run()
+        finally:
+            self._threads = None
+
+    def _run_in_turns(self) -> None:
+        with self.lock:
+            while True:
+                seen = self.lock.wakeups
+                if self.outcome is not None:
+                    return
+                self._turn(seen)
 
     def _turn(self, seen: int) -> None:
         """Run the harts until the host is needed, and do what is needed.
@@ -283,20 +344,18 @@ class VirtMachine:
                 return
         reason = self.emulator.run()
         if reason is Exit.TRAP:
-            raise self._crash()
+            raise self.crash(self.emulator.exit_hart)
         if reason in (Exit.BREAK, Exit.STEP, Exit.WATCH):
             if self.debugger is None:
                 raise MachineError("a breakpoint was hit with no debugger attached")
             self.debugger.stopped(reason)
         self.lock.yield_to_others()
-        if self._alarm_ns is not None and time.time_ns() >= self._alarm_ns:
-            self.rtc.expire()
+        self.expire_alarm()
         if reason is Exit.IDLE and self.outcome is None:
             self.lock.sleep(self._sleep_s(), since=seen)
 
-    def _crash(self) -> MachineError:
+    def crash(self, hart: int) -> MachineError:
         """Return what to say of a guest that traps with no trap handler set."""
-        hart = self.emulator.exit_hart
         raw = self.harts[hart]
         return MachineError(
             "the guest has crashed",
@@ -308,8 +367,7 @@ class VirtMachine:
     def _sleep_s(self) -> float:
         """Return how long nothing can happen by itself, in seconds."""
         deadline: int = min(min(h.mtimecmp, h.stimecmp) for h in self.harts)
-        longest = LONGEST_SLEEP_S
-        if self._alarm_ns is not None:
-            longest = min(longest, max(self._alarm_ns - time.time_ns(), 0) / 1e9)
+        alarm_s = self.alarm_in_s()
+        longest = LONGEST_SLEEP_S if alarm_s is None else min(alarm_s, LONGEST_SLEEP_S)
         ticks = deadline - self.time()
         return min(max(ticks, 0) * NS_PER_TICK / 1e9, longest)

@@ -193,5 +193,26 @@ def cmpxchg(p: Any, expected: Any, value: Any) -> bool:
 
 
 @intrinsic
-def fence() -> None:
-    """Order all memory accesses before against all after (sequentially consistent)."""
+def atomic_load(p: Any) -> Any:
+    """Return `p[0]`, read anew at each call, before anything that follows (acquire)."""
+    return p[0]
+
+
+@intrinsic
+def atomic_store(p: Any, value: Any) -> None:
+    """Set `p[0]` after everything that precedes (release)."""
+    p[0] = value
+
+
+@intrinsic
+def fence(order: str) -> None:
+    """Order the memory accesses before against those after.
+
+    `order` is LLVM's: `acq_rel` for all but a store before a load, `seq_cst` for that too. The
+    first costs nothing on a host with total store order.
+    """
+
+
+@intrinsic
+def pause() -> None:
+    """Tell the host's CPU that this thread spins."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from typing import Any
 
 from innkeeper.native.types import (
@@ -10,6 +11,7 @@ from innkeeper.native.types import (
     PtrType,
     f32,
     f64,
+    size_of,
     u32,
     u64,
     u128,
@@ -134,5 +136,29 @@ class Lowering:
         pair = self.assign(text)
         return Value(bool, self.assign(f"extractvalue {{{t}, i1}} {pair}, 1"))
 
+    def lower_atomic_load(self, nodes: list[ast.expr]) -> Value:
+        pointer = self.typed(nodes[0])
+        kind = pointer.kind.element
+        text = f"load atomic {ir_type(kind)}, ptr {pointer.ir} acquire, align {size_of(kind)}"
+        return Value(kind, self.assign(text))
+
+    def lower_atomic_store(self, nodes: list[ast.expr]) -> None:
+        pointer = self.typed(nodes[0])
+        kind = pointer.kind.element
+        value = self.coerce(self.expr(nodes[1]), kind)
+        where = f"ptr {pointer.ir} release, align {size_of(kind)}"
+        self.emit(f"store atomic {ir_type(kind)} {value.ir}, {where}")
+
     def lower_fence(self, nodes: list[ast.expr]) -> None:
-        self.emit("fence seq_cst")
+        self.emit(f"fence {self.static(nodes[0])}")
+
+    def lower_pause(self, nodes: list[ast.expr]) -> None:
+        machine = os.uname().machine
+        if machine == "x86_64":
+            name = "@llvm.x86.sse2.pause"
+            self.module.declare(name, f"declare void {name}()")
+            self.emit(f"call void {name}()")
+        elif machine == "aarch64":
+            name = "@llvm.aarch64.hint"
+            self.module.declare(name, f"declare void {name}(i32)")
+            self.emit(f"call void {name}(i32 1)")

@@ -21,10 +21,19 @@ SOURCES = ("native", "isa", "engine/emulator")
 
 def compile_image() -> code_cache.Entry:
     """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
-    from innkeeper.engine.emulator import cells, hostcrypto, hostfp, loop, tlb, watch
+    from innkeeper.engine.emulator import (
+        cells,
+        hostcrypto,
+        hostfp,
+        loop,
+        parallel,
+        sync,
+        tlb,
+        watch,
+    )
     from innkeeper.engine.emulator.common import common_handlers
     from innkeeper.engine.emulator.handlers import EngineCompiler, HandlerCompiler
-    from innkeeper.isa.riscv import access, mmu
+    from innkeeper.isa.riscv import access, mmu, sbi
     from innkeeper.isa.riscv.profiles import instructions
     from innkeeper.isa.riscv.spec import meaning_parts
     from innkeeper.native.codegen import compile_ir, host_features
@@ -47,7 +56,10 @@ def compile_image() -> code_cache.Entry:
         mmu.flush_translations: tlb.flush_translations,
         mmu.fence_instructions: tlb.flush_code,
         access.written: cells.written,
+        access.claimed: cells.claimed,
         access.about_to: watch.check,
+        sbi.wake: parallel.wake,
+        sbi.await_flush: sync.await_flush,
         **hostfp.ALWAYS_REPLACED,
     }
     if module.host_fp:
@@ -61,7 +73,8 @@ def compile_image() -> code_cache.Entry:
         loop.run, loop.resume_cell, loop.take_trap, loop.cross_cell, loop.jump_cell, loop.stop_at,
         cells.decode_cell, cells.written_range, cells.reset_code, tlb.flush_all, tlb.flush_bank,
         tlb.translate, access.load_slow, access.store_slow, mmu.walk, loop.deliver_trap,
-        cells.redecode,
+        cells.redecode, parallel.run_alone, parallel.wake, parallel.set_lines, parallel.set_pending,
+        parallel.request_flush, parallel.set_mtimecmp,
     ):  # fmt: skip
         module.export(function)
     names: list[tuple[str, str]] = []

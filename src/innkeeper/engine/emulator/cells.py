@@ -1,8 +1,9 @@
 """Cell pages: which RAM pages have been decoded, and decoding one instruction into its cell.
 
 A cell page belongs to a RAM page. Writing to that page gives the cell page back, so whatever is
-fetched afterwards is decoded anew; the hart that runs in it meanwhile may finish what it had
-decoded, which is what the architecture allows before FENCE.I (Unprivileged 7).
+fetched afterwards is decoded anew; a hart that runs in it meanwhile may finish what it had
+decoded, which is what the architecture allows before FENCE.I (Unprivileged 7). A cell page that was
+given back is used again only when no hart can be in it any more.
 """
 
 from __future__ import annotations
@@ -10,8 +11,21 @@ from __future__ import annotations
 from innkeeper.engine.emulator.hart import (
     CELL_PAGE_CELLS,
     CODE_ENTRIES,
+    NO_PAGE,
     PAGE_CELLS,
+    PARKED,
     Code,
+    CodeEntry,
+    EmuHart,
+)
+from innkeeper.engine.emulator.sync import (
+    await_pass,
+    enter_guest,
+    give,
+    leave_guest,
+    oldest_epoch,
+    relax,
+    take,
 )
 from innkeeper.engine.emulator.tlb import (
     PAGE,
@@ -19,7 +33,7 @@ from innkeeper.engine.emulator.tlb import (
     emu,
     flush_code,
     forget_fetchers,
-    forget_writers,
+    forget_writer,
     shared_code,
 )
 from innkeeper.isa.riscv.access import fetch_bits, in_ram
@@ -28,7 +42,17 @@ from innkeeper.isa.riscv.decode import ILLEGAL, decode
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.mmu import ACCESS_EXEC, pmp_permits, translate
 from innkeeper.isa.riscv.ops import Trap
-from innkeeper.native.intrinsics import addr, noinline, ptr_cast, ptr_offset
+from innkeeper.native.intrinsics import (
+    addr,
+    atomic_load,
+    atomic_rmw,
+    atomic_store,
+    fence,
+    noinline,
+    ptr_cast,
+    ptr_offset,
+    ref,
+)
 from innkeeper.native.types import Ptr, u16, u32, u64
 
 CELL_BYTES = 16
@@ -41,7 +65,15 @@ def cells_of(code: Code, number: u32) -> Ptr[Operands]:
 
 @noinline
 def reset_code(h: Hart) -> None:
-    """Give every cell page back; nobody is inside one, for this is done between instructions."""
+    """Give every cell page back; nobody is inside one, for this is done between slices."""
+    code = shared_code(h)
+    take(code, ref(code, "lock"))
+    forget_code(h)
+    give(ref(code, "lock"))
+
+
+def forget_code(h: Hart) -> None:
+    """Do `reset_code`, with the lock held."""
     code = shared_code(h)
     for n in range(code.used_pages):
         code.page_cells[code.cell_page_ram[n]] = u32(0)
@@ -53,44 +85,110 @@ def reset_code(h: Hart) -> None:
 
 
 @noinline
-def new_cell_page(h: Hart, page: u64) -> u32:
-    """Take a cell page for a RAM page and fill it with undecoded cells; return its number."""
+def make_room(h: Hart) -> None:
+    """Wait for the end of every hart's slice and give all cells back; the caller is parked."""
     code = shared_code(h)
-    forget_writers(h, page)
-    number = code.used_pages
+    spins = u32(0)
+    while atomic_load(ref(code, "reset_wanted")) != 0:
+        take(code, ref(code, "lock"))
+        if code.reset_wanted != 0 and oldest_epoch(h) == PARKED:
+            forget_code(h)
+            atomic_store(ref(code, "reset_wanted"), u32(0))
+        give(ref(code, "lock"))
+        spins = relax(code, spins)
+
+
+def take_number(h: Hart) -> u32:
+    """Return 1 + the number of a cell page that no hart can be in, 0 if there is none."""
+    code = shared_code(h)
     if code.free_count != 0:
-        code.free_count = code.free_count - 1
-        number = code.free[code.free_count]
-    else:
-        if number == code.pool_pages:
-            reset_code(h)
-            number = u32(0)
-        code.used_pages = number + 1
-    code.page_cells[page] = number + 1
-    code.cell_page_ram[number] = u32(page)
-    cells = cells_of(code, number)
+        number = code.free[code.free_first]
+        if code.given_back[number] <= oldest_epoch(h):
+            code.free_first = (code.free_first + 1) % code.pool_pages
+            code.free_count = code.free_count - 1
+            return number + 1
+    if code.used_pages == code.pool_pages:
+        return u32(0)
+    code.used_pages = code.used_pages + 1
+    return code.used_pages
+
+
+def begin_cells(h: Hart, page: u64) -> bool:
+    """Give a RAM page undecoded cells, not to be used yet; False if it has some or none are left.
+
+    The lock is held.
+    """
+    code = shared_code(h)
+    if code.page_cells[page] != 0:
+        return False
+    number = take_number(h)
+    if number == 0:
+        code.reset_wanted = u32(1)
+        return False
+    code.cell_page_ram[number - 1] = u32(page)
+    cells = cells_of(code, number - 1)
     for k in range(u64(PAGE_CELLS)):
         cells[k].handler = code.handler_decode
     cells[u64(PAGE_CELLS)].handler = code.handler_page_end
-    return number
+    code.making_page = page
+    code.page_cells[page] = number
+    return True
+
+
+@noinline
+def make_cells(h: Hart, page: u64) -> None:
+    """Give a RAM page cells, if there is room; `h` must look everything up anew afterwards.
+
+    From the moment the page has cells no TLB gets a write tag for it. Stores that went by an
+    earlier tag are over before the first cell is decoded, so every later one is noticed.
+    """
+    code = shared_code(h)
+    leave_guest(h)
+    take(code, ref(code, "making"))
+    take(code, ref(code, "lock"))
+    begun = begin_cells(h, page)
+    give(ref(code, "lock"))
+    if begun:
+        fence("seq_cst")
+        for i in range(h.hart_count):
+            other = ptr_cast(EmuHart, h.harts[i])
+            if (forget_writer(other, page) or other.hazard == page) and addr(other) != addr(h):
+                await_pass(h, other)
+        take(code, ref(code, "lock"))
+        code.making_page = u64(NO_PAGE)
+        give(ref(code, "lock"))
+    give(ref(code, "making"))
+    enter_guest(h)
 
 
 @noinline
 def drop_cells(h: Hart, page: u64) -> None:
-    """Give back the cells of a RAM page that is being written."""
+    """Give back the cells of a RAM page that has been written."""
     code = shared_code(h)
-    number = code.page_cells[page] - 1
-    code.page_cells[page] = u32(0)
-    forget_fetchers(h, addr(cells_of(code, number)))
-    code.free[code.free_count] = number
-    code.free_count = code.free_count + 1
+    take(code, ref(code, "lock"))
+    if code.page_cells[page] != 0 and code.making_page != page:
+        number = code.page_cells[page] - 1
+        code.page_cells[page] = u32(0)
+        forget_fetchers(h, addr(cells_of(code, number)))
+        code.given_back[number] = atomic_rmw("add", ref(code, "epoch"), u64(1)) + 1
+        code.free[(code.free_first + code.free_count) % code.pool_pages] = number
+        code.free_count = code.free_count + 1
+    give(ref(code, "lock"))
 
 
 def written(h: Hart, pa: u64) -> None:
-    """Note a store to RAM that came the long way."""
+    """Note a store to RAM that came the long way: if the page got cells before, they go."""
     page = (pa - h.ram_base) >> 12
+    if h.hart_count > 1:
+        fence("seq_cst")
     if shared_code(h).page_cells[page] != 0:
         drop_cells(h, page)
+
+
+def claimed(h: Hart, pa: u64) -> None:
+    """Note that an atomic instruction is about to store: whoever makes cells there waits for it."""
+    emu(h).hazard = (pa - h.ram_base) >> 12
+    written(h, pa)
 
 
 @noinline
@@ -98,6 +196,7 @@ def written_range(h: Hart, pa: u64, size: u64) -> None:
     """Note that a device has written to RAM."""
     if size == 0 or not in_ram(h, pa, u32(1)):
         return
+    fence("seq_cst")
     first = (pa - h.ram_base) >> 12
     last = (pa - h.ram_base + size - 1) >> 12
     while first <= last and first < (h.ram_size >> 12):
@@ -106,11 +205,25 @@ def written_range(h: Hart, pa: u64, size: u64) -> None:
         first = first + 1
 
 
+def map_cells(h: Hart, entry: CodeEntry, va: u64, page: u64) -> bool:
+    """Let a fetch TLB's entry lead to a RAM page's cells; False if it has none to use yet."""
+    code = shared_code(h)
+    take(code, ref(code, "lock"))
+    found = code.page_cells[page] != 0 and code.making_page != page
+    if found:
+        entry.cells = addr(cells_of(code, code.page_cells[page] - 1))
+        entry.tag = va
+    give(ref(code, "lock"))
+    return found
+
+
 @noinline
 def fetch_cells(h: Hart, pc: u64) -> Ptr[Operands]:
-    """Return the cell for `pc`, which becomes the current page; may raise a fetch fault."""
+    """Return the cell for `pc`, which becomes the current page; may raise a fetch fault.
+
+    Null means to look again, at `h.pc`: what was looked up may hold no more.
+    """
     e = emu(h)
-    code = shared_code(h)
     n = bank_number(h)
     entry = e.banks[n].code[(pc >> 12) & (CODE_ENTRIES - 1)]
     if entry.tag != (pc & PAGE):
@@ -121,12 +234,11 @@ def fetch_cells(h: Hart, pc: u64) -> Ptr[Operands]:
         if not pmp_permits(h, page_pa, u64(4096), u32(ACCESS_EXEC), h.priv):
             return decode_scratch(h, pc)  # PMP is finer than the page: check every instruction
         page = (page_pa - h.ram_base) >> 12
-        if code.page_cells[page] == 0:
-            new_cell_page(h, page)
-        cells = cells_of(code, code.page_cells[page] - 1)
         e.bank_used[n] = u32(1)
-        entry.tag = pc & PAGE
-        entry.cells = addr(cells)
+        if not map_cells(h, entry, pc & PAGE, page):
+            h.pc = pc
+            make_cells(h, page)
+            return ptr_cast(Ptr[Operands], u64(0))
     first = ptr_cast(Ptr[Operands], entry.cells)
     e.bias = (pc & PAGE) - (entry.cells >> 3)
     return first + ((pc & 0xFFF) >> 1)
@@ -158,26 +270,38 @@ def redecode(h: Hart, va: u64) -> None:
 
 @noinline
 def decode_cell(h: Hart, cell: Ptr[Operands]) -> None:
-    """Fill an undecoded cell; the caller executes it afterwards."""
+    """Fill an undecoded cell, if no other hart has; the caller executes it afterwards.
+
+    A cell is decoded once, so that no hart ever sees the handler of one instruction with the
+    operands of another.
+    """
     e = emu(h)
     code = shared_code(h)
     e.stat_decodes = e.stat_decodes + 1
     distance = addr(cell) - addr(code.pool)
     number = distance // (CELL_PAGE_CELLS * CELL_BYTES)
     index = (distance - number * (CELL_PAGE_CELLS * CELL_BYTES)) // CELL_BYTES
-    offset = (u64(code.cell_page_ram[number]) << 12) + index * 2
     pc = (addr(cell) >> 3) + e.bias
     out = cell[0]
+    take(code, ref(code, "lock"))
+    if out.handler == code.handler_decode:
+        decode_at(h, out, (u64(code.cell_page_ram[number]) << 12) + index * 2, pc)
+    give(ref(code, "lock"))
+
+
+def decode_at(h: Hart, out: Operands, offset: u64, pc: u64) -> None:
+    """Decode what is at an offset in RAM."""
+    code = shared_code(h)
     if code.breakpoint_count != 0 and may_be_breakpoint(code, pc):
         out.handler = code.handler_break
         return
     low = u32(ptr_offset(h.ram, u16, offset)[0])
     if (low & 3) != 3:
         fill_cell(h, out, low, pc, True)
-    elif index == PAGE_CELLS - 1:
+    elif (offset & 0xFFF) == 0xFFE:
         out.handler = code.handler_cross
     else:
-        fill_cell(h, out, low | (u32(ptr_offset(h.ram, u16, offset + 2)[0]) << 16), pc, True)
+        fill_cell(h, out, ptr_offset(h.ram, u32, offset)[0], pc, True)
 
 
 def fill_cell(h: Hart, out: Operands, bits: u32, pc: u64, settled: bool) -> None:
@@ -199,7 +323,7 @@ def fill_cell(h: Hart, out: Operands, bits: u32, pc: u64, settled: bool) -> None
     target = (pc & 0xFFF) + u64(out.imm)
     inside = settled and target < 4096
     which = u32(number) * 2 + (u32(1) if inside else u32(0))
-    out.handler = code.handlers[which]
+    atomic_store(ref(out, "handler"), code.handlers[which])
 
 
 @noinline

@@ -21,6 +21,8 @@ from innkeeper.engine.emulator.build import (
 )
 from innkeeper.engine.emulator.hart import Code, EmuHart
 from innkeeper.engine.emulator.inspect import Inspector
+from innkeeper.engine.emulator.pthreads import wire_threads
+from innkeeper.engine.emulator.signals import Signals
 from innkeeper.engine.emulator.stops import MAX_BREAKPOINTS, Stops
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.decode import Tables
@@ -86,11 +88,12 @@ class Emulator:
         self.harts = [EmuHart() for _ in range(config.hart_count)]
         self.raw = [h.raw for h in self.harts]
         self._number = {h.address: n for n, h in enumerate(self.harts)}
-        self.error: BaseException | None = None
+        self._errors: dict[int, BaseException] = {}
         self._first = self.harts[0].address
         self._keep: list[Any] = []
         self._make_code()
         self._wire()
+        wire_threads(self.code, self.harts)
         for n in range(config.hart_count):
             self.reset_hart(n)
         self._run = self.loaded.function(
@@ -105,7 +108,10 @@ class Emulator:
             "cells.redecode", None, ctypes.c_uint64, ctypes.c_uint64
         )
         self._deliver = self.loaded.function("loop.deliver_trap", None, ctypes.c_uint64)
-        self.inspector, self.stops = Inspector(self), Stops(self)
+        self._run_alone = self.loaded.function(
+            "parallel.run_alone", ctypes.c_uint32, ctypes.c_uint64
+        )
+        self.inspector, self.stops, self.signals = Inspector(self), Stops(self), Signals(self)
 
     def _table(self, count: int, kind: Any) -> Any:
         """Allocate an array that is all zero and costs nothing until it is touched."""
@@ -130,6 +136,8 @@ class Emulator:
         raw.page_cells = ctypes.addressof(self.page_cells)
         raw.cell_page_ram = ctypes.addressof(self._table(pages, ctypes.c_uint32))
         raw.free = ctypes.addressof(self._table(pages, ctypes.c_uint32))
+        raw.given_back = ctypes.addressof(self._table(pages, ctypes.c_uint64))
+        raw.making_page = layout.NO_PAGE
         self.breakpoints = self._table(MAX_BREAKPOINTS, ctypes.c_uint64)
         raw.breakpoints = ctypes.addressof(self.breakpoints)
         ctypes.memmove(
@@ -172,6 +180,7 @@ class Emulator:
                 setattr(raw, name, ctypes.cast(call, ctypes.c_void_p).value)
             for bank in range(layout.BANKS):
                 raw.bank_used[bank] = 1
+            raw.epoch, raw.hazard = layout.PARKED, layout.NO_PAGE
 
     # ---- what native code calls
 
@@ -183,7 +192,7 @@ class Emulator:
         except InnError:
             self.raw[number].mmio_fault = 1
         except BaseException as error:
-            self.error = error
+            self._errors[number] = error
             self.raw[number].host_error = self.raw[number].mmio_fault = 1
         return 0
 
@@ -204,8 +213,12 @@ class Emulator:
 
     # ---- what the machine calls
 
-    def reset_hart(self, number: int) -> None:
-        """Put a hart into its reset state (Privileged 3.4): M-mode, no translation."""
+    def reset_hart(self, number: int, *, stop: int = 0) -> None:
+        """Put a hart into its reset state (Privileged 3.4): M-mode, no translation.
+
+        `stop` is what `Hart.stop` is set to; a hart that is stopped and stays so may be reset
+        while others run.
+        """
         raw = self.raw[number]
         for n in range(33):
             raw.x[n] = 0
@@ -215,7 +228,7 @@ class Emulator:
             "pc", "mstatus", "medeleg", "mideleg", "mie", "mip", "mtvec", "mscratch", "mepc",
             "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc", "scause",
             "stval", "scounteren", "senvcfg", "satp", "irq_lines", "timer_lines", "fflags", "frm",
-            "fp_ready", "wfi", "yielding", "stop", "sbi_enabled", "trap_pending", "exit_reason",
+            "fp_ready", "wfi", "yielding", "sbi_enabled", "trap_pending", "exit_reason",
             "host_error", "vl", "vstart", "vxrm", "vxsat", "v_sew", "v_lmul",
         ):  # fmt: skip
             setattr(raw, name, 0)
@@ -230,6 +243,7 @@ class Emulator:
         raw.reservation = NO_RESERVATION
         raw.max_satp_mode = self.config.max_satp_mode
         raw.flush_request = 3
+        raw.stop = stop
 
     def enter_supervisor(self, number: int) -> None:
         """Make a hart what SBI firmware leaves behind: S-mode, everything delegated."""
@@ -251,10 +265,24 @@ class Emulator:
         the call has not happened, and may be tried again.
         """
         reason = EXITS[self._run(self._first, limit)]
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
+        for number in tuple(self._errors):
+            raise self._errors.pop(number)
         return reason
+
+    def run_alone(self, number: int) -> Exit:
+        """Run one hart on this thread, beside the others on theirs, until the host is needed.
+
+        It sleeps while it has nothing to do. `signals.halt` has it come back (`Exit.REQUEST`).
+        Raises what its own host calls raised, as `run` does.
+        """
+        reason = EXITS[self._run_alone(self.harts[number].address)]
+        if number in self._errors:
+            raise self._errors.pop(number)
+        return reason
+
+    def is_parked(self, number: int) -> bool:
+        """Tell whether a hart is between slices: one that is stopped then stays where it is."""
+        return bool(self.raw[number].epoch == layout.PARKED)
 
     def written(self, gpa: int, size: int) -> None:
         """Tell that a device or the host has written to RAM: cells made from it are dropped."""

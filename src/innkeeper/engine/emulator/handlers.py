@@ -266,8 +266,14 @@ class HandlerCompiler(EngineCompiler):
         return None if result is None else Value(result, zero_of(result))
 
     def leave_if_stopped(self) -> None:
-        """After a device may have been reached: a machine that was powered off ends here."""
-        stopped = self.assign(f"icmp ne i32 {self.load(self.field('stop')).ir}, 0")
+        """Look everything up anew after the long way where something wants that.
+
+        A device may have been reached: a machine that was powered off ends here, and flushes that
+        other harts have asked for meanwhile come before the next instruction.
+        """
+        wants = [self.load(self.field(name)).ir for name in ("stop", "flush_request")]
+        either = self.assign(f"or i32 {wants[0]}, {wants[1]}")
+        stopped = self.assign(f"icmp ne i32 {either}, 0")
         out, on = self.fresh("stopped"), self.fresh("on")
         self.branch_on(Value(bool, stopped), out, on, self.unlikely())
         self.start(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import Hart, Operands
-from innkeeper.native.types import Array, Ptr, Struct, u8, u32, u64
+from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, u8, u32, u64
 
 DATA_ENTRIES = 1024
 CODE_ENTRIES = 256
@@ -29,6 +29,12 @@ EXIT_TRAP, EXIT_BLOCK = 7, 8
 
 MAX_WATCHES = 16
 WATCH_READ, WATCH_WRITE = 1, 2
+
+
+PARKED = 0xFFFFFFFFFFFFFFFF
+"""`EmuHart.epoch` between slices."""
+NO_PAGE = 0xFFFFFFFFFFFFFFFF
+"""The number of no RAM page."""
 
 
 class DataEntry(Struct):
@@ -64,13 +70,27 @@ class Code(Struct):
     pool: Ptr[Operands]
     pool_pages: u32
     used_pages: u32
-    free_count: u32
+    lock: u32
+    """Held while any of this is changed, a cell is decoded, or a fetch TLB gets an entry."""
+    making: u32
+    """Held while a RAM page gets its cells."""
+    making_page: u64
+    """That page, which may not be decoded yet, or `NO_PAGE`."""
+    epoch: u64
+    """How many cell pages have been given back."""
+    reset_wanted: u32
+    """There is no room: every hart is to end its slice so that all cells can go."""
     resets: u32
     page_cells: Ptr[u32]
     """By RAM page: 1 + the number of its cell page, or 0."""
     cell_page_ram: Ptr[u32]
     """By cell page: the RAM page it decodes."""
     free: Ptr[u32]
+    """A ring of cell pages that were given back, the oldest first."""
+    free_first: u32
+    free_count: u32
+    given_back: Ptr[u64]
+    """By cell page: `epoch` when it was given back."""
     tables: Tables
     handlers: Array[u64, HANDLER_SLOTS]
     """By instruction number: two addresses, leaving the page and staying in it."""
@@ -87,6 +107,15 @@ class Code(Struct):
     """Come back to the host after every basic block."""
     ends_block: Array[u8, MAX_INSTRUCTIONS]
     """By instruction number: whether it may go on elsewhere than at the next instruction."""
+    halt: u32
+    """Harts on threads of their own are to come back."""
+    sched_yield: Fn[i32]
+    mutex_lock: Fn[i32, u64]
+    mutex_unlock: Fn[i32, u64]
+    condition_wait: Fn[i32, u64, u64]
+    condition_timedwait: Fn[i32, u64, u64, u64]
+    condition_signal: Fn[i32, u64]
+    """pthreads (POSIX.1-2017 2.9), by which waiting harts sleep and are woken."""
 
 
 class EmuHart(Hart):
@@ -136,3 +165,17 @@ class EmuHart(Hart):
     watch_number: u32
     watch_access: u32
     watch_size: u32
+    inside: u32
+    """Guest instructions may be executing (`sync`)."""
+    obeyed: u32
+    """How often `flush_request` has been obeyed."""
+    passes: u64
+    epoch: u64
+    hazard: u64
+    """The RAM page that an atomic instruction is about to change by the long way."""
+    asleep: u32
+    mutex: Array[u64, 16]
+    condition: Array[u64, 16]
+    """Room for a pthread_mutex_t and a pthread_cond_t."""
+    wake_at: Array[u64, 2]
+    """A timespec."""

@@ -7,6 +7,7 @@ guest's accrued ones. Other rounding modes, and hosts other than x86-64, take th
 
 from __future__ import annotations
 
+from innkeeper.engine.emulator.sync import enter_guest, leave_guest
 from innkeeper.engine.emulator.tlb import emu
 from innkeeper.isa.riscv import access, sbi, softfloat
 from innkeeper.isa.riscv.hart import Hart
@@ -94,29 +95,41 @@ def fp_leave(h: Hart) -> None:
     mxcsr_write(h, e.mxcsr_host)
 
 
+def go_out(h: Hart) -> None:
+    """Leave the guest for a host call."""
+    fp_leave(h)
+    leave_guest(h)
+
+
+def come_back(h: Hart) -> None:
+    """Return from a host call."""
+    enter_guest(h)
+    fp_enter(h)
+
+
 @noinline
 def device_read(h: Hart, pa: u64, size: u32) -> u64:
     """Read from a device with the host's own floating-point state."""
-    fp_leave(h)
+    go_out(h)
     value = h.mmio_read(addr(h), pa, u64(size))
-    fp_enter(h)
+    come_back(h)
     return value
 
 
 @noinline
 def device_write(h: Hart, pa: u64, value: u64, size: u32) -> None:
     """Write to a device with the host's own floating-point state."""
-    fp_leave(h)
+    go_out(h)
     h.mmio_write(addr(h), pa, value, u64(size))
-    fp_enter(h)
+    come_back(h)
 
 
 @noinline
 def host_sbi_call(h: Hart) -> None:
     """Let the host answer an SBI call with its own floating-point state."""
-    fp_leave(h)
+    go_out(h)
     h.sbi_call(addr(h))
-    fp_enter(h)
+    come_back(h)
 
 
 @inline

@@ -11,6 +11,7 @@ from innkeeper.engine.emulator.cells import (
     fetch_cells,
     illegal_bits,
     is_breakpoint,
+    make_room,
 )
 from innkeeper.engine.emulator.hart import (
     BANK_MPRV,
@@ -28,6 +29,7 @@ from innkeeper.engine.emulator.hart import (
     EmuHart,
 )
 from innkeeper.engine.emulator.hostfp import fp_enter, fp_leave
+from innkeeper.engine.emulator.sync import begin_slice, end_slice, note_pass
 from innkeeper.engine.emulator.tlb import (
     bank_number,
     emu,
@@ -41,10 +43,18 @@ from innkeeper.isa.riscv.causes import ECALL_S, ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.csr import update_timers
 from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
-from innkeeper.isa.riscv.sbi import FLUSH_CODE, FLUSH_TLB
+from innkeeper.isa.riscv.sbi import FLUSH_CODE, FLUSH_RESERVATION, FLUSH_TLB
 from innkeeper.isa.riscv.status import PRIV_S
 from innkeeper.isa.riscv.trap import enter_trap, interrupt_to_take, pending
-from innkeeper.native.intrinsics import intrinsic, noinline, ptr_cast
+from innkeeper.native.intrinsics import (
+    addr,
+    atomic_rmw,
+    atomic_store,
+    intrinsic,
+    noinline,
+    ptr_cast,
+    ref,
+)
 from innkeeper.native.types import Ptr, i64, u8, u32, u64
 
 SLICE = 20000
@@ -124,10 +134,13 @@ def end_block(h: Hart) -> None:
 
 def obey_flushes(h: Hart) -> None:
     """Do what other harts have asked this one to do before its next instruction."""
-    wanted = h.flush_request
-    h.flush_request = u32(0)
+    e = emu(h)
+    wanted = atomic_rmw("xchg", ref(h, "flush_request"), u32(0))
+    atomic_store(ref(e, "obeyed"), e.obeyed + 1)
     if (wanted & FLUSH_TLB) != 0:
         flush_all(h)
+    if (wanted & FLUSH_RESERVATION) != 0:
+        h.reservation = u64(NO_RESERVATION)
     if (wanted & FLUSH_CODE) != 0:
         flush_code(h)
 
@@ -136,14 +149,16 @@ def obey_flushes(h: Hart) -> None:
 def resume_cell(h: Hart) -> Ptr[Operands]:
     """Return the cell to go on with at `h.pc`, or null to leave native code."""
     e = emu(h)
+    code = shared_code(h)
     nowhere = ptr_cast(Ptr[Operands], u64(0))
     while True:
+        note_pass(h)
         if h.flush_request != 0:
             obey_flushes(h)
         if h.yielding != 0:
             h.yielding = u32(0)
             return nowhere
-        if h.budget <= 0 or h.stop != 0 or e.exit_reason != 0:
+        if h.budget <= 0 or h.stop != 0 or e.exit_reason != 0 or code.reset_wanted != 0:
             return nowhere
         if h.wfi != 0:
             if (pending(h) & h.mie) == 0:
@@ -163,7 +178,9 @@ def resume_cell(h: Hart) -> Ptr[Operands]:
         try:
             if e.step != 0:
                 return step_cell(h)
-            return fetch_cells(h, h.pc)
+            cell = fetch_cells(h, h.pc)
+            if addr(cell) != 0:
+                return cell
         except Trap:
             take_trap(h, h.pc)
     return nowhere
@@ -191,7 +208,7 @@ def cross_cell(h: Hart, pc: u64) -> Ptr[Operands]:
 
 @noinline
 def jump_cell(h: Hart, target: u64) -> Ptr[Operands]:
-    """Return the cell at a jump's target, null after a fetch fault there."""
+    """Return the cell at a jump's target, null to go on at `h.pc` instead."""
     try:
         return fetch_cells(h, target)
     except Trap:
@@ -208,9 +225,12 @@ def stop_at(h: Hart, pc: u64, reason: u32) -> None:
 
 def run_slice(h: Hart, length: i64) -> None:
     """Run one hart for up to `length` instructions and account for them."""
+    if shared_code(h).reset_wanted != 0:
+        make_room(h)
     h.slice = length
     h.budget = length
     update_timers(h)
+    begin_slice(h)
     fp_enter(h)
     execute(h)
     fp_leave(h)
@@ -220,6 +240,7 @@ def run_slice(h: Hart, length: i64) -> None:
     h.slice = i64(0)
     h.budget = i64(0)
     emu(h).stat_slices = emu(h).stat_slices + 1
+    end_slice(h)
 
 
 @noinline

@@ -35,7 +35,7 @@ from innkeeper.isa.riscv.mmu import (
     pmp_permits,
     walk,
 )
-from innkeeper.native.intrinsics import inline, noinline, ptr_cast
+from innkeeper.native.intrinsics import fence, inline, noinline, ptr_cast
 from innkeeper.native.types import u32, u64
 
 PAGE = 0xFFFFFFFFFFFFF000
@@ -180,24 +180,32 @@ def fill(h: Hart, n: u32, va: u64, pa: u64, pte: u64, priv: u32) -> None:
     entry.write_tag = va & PAGE if writable else u64(INVALID)
     entry.addend = offset - (va & PAGE)
     entry.page = offset >> 12
+    if writable and h.hart_count > 1:
+        fence("seq_cst")
+        if code.page_cells[offset >> 12] != 0:
+            entry.write_tag = INVALID
 
 
 @noinline
-def forget_writers(h: Hart, page: u64) -> None:
-    """Take the write tags for a RAM page away in every hart: it is about to hold cells."""
-    for i in range(h.hart_count):
-        other = ptr_cast(EmuHart, h.harts[i])
-        for n in range(u32(BANKS)):
-            if other.bank_used[n] != 0:
-                for k in range(u32(DATA_ENTRIES)):
-                    entry = other.banks[n].data[k]
-                    if entry.page == page:
-                        entry.write_tag = INVALID
+def forget_writer(e: EmuHart, page: u64) -> bool:
+    """Take a hart's write tags for a RAM page that has cells now; tell whether it had any.
+
+    The hart may be filling an entry meanwhile: it sees the cells when it has (`fill`).
+    """
+    found = False
+    for n in range(u32(BANKS)):
+        if e.bank_used[n] != 0:
+            for k in range(u32(DATA_ENTRIES)):
+                entry = e.banks[n].data[k]
+                if entry.page == page and entry.write_tag != INVALID:
+                    entry.write_tag = INVALID
+                    found = True
+    return found
 
 
 @noinline
 def forget_fetchers(h: Hart, cells: u64) -> None:
-    """Take a cell page out of every hart's fetch TLB."""
+    """Take a cell page out of every hart's fetch TLB; the lock of `Code` is held."""
     for i in range(h.hart_count):
         other = ptr_cast(EmuHart, h.harts[i])
         for n in range(u32(BANKS)):

@@ -75,6 +75,10 @@ def written(h: Hart, pa: u64) -> None:
     """Note a store by the long way; an engine that keeps translated code replaces this."""
 
 
+def claimed(h: Hart, pa: u64) -> None:
+    """Note that an atomic instruction is about to store; see `written`."""
+
+
 def about_to(h: Hart, va: u64, size: u32, access: u32, value: u64) -> None:
     """Note an access before it is made; an engine with watchpoints replaces this.
 
@@ -136,7 +140,7 @@ def rw_pointer_slow(h: Hart, va: u64, size: u32) -> Ptr[u8]:
     pa = translate(h, va, ACCESS_WRITE, size)
     if not in_ram(h, pa, size):
         raise Trap(STORE_ACCESS_FAULT, va)
-    written(h, pa)
+    claimed(h, pa)
     return ptr_offset(h.ram, u8, pa - h.ram_base)
 
 

@@ -1,7 +1,12 @@
 """A (Unprivileged 14): load-reserved, store-conditional and atomic memory operations.
 
-A store-conditional compares with the value that was reserved, and a hart that is scheduled out
-loses its reservation, so an intervening store by another hart is never missed.
+AMOs and a store-conditional that stores are sequentially consistent on the host, whatever aq and rl
+say; LR is an ordinary load, so one with rl needs a fence before it.
+
+A store-conditional is a compare-and-swap with the value that was reserved. It can succeed where
+another hart has stored meanwhile, if what it stored last is the very value that was reserved;
+docs/decisions/0003 says why that is accepted. Where harts take turns a turn's end takes the others'
+reservations, so there no store is missed.
 """
 
 from __future__ import annotations
@@ -10,10 +15,18 @@ from innkeeper.isa.riscv.causes import LOAD_MISALIGNED
 from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap, load, rw_pointer
 from innkeeper.isa.riscv.spec import Extension
-from innkeeper.native.intrinsics import atomic_rmw, cmpxchg
+from innkeeper.native.intrinsics import atomic_rmw, cmpxchg, fence
 from innkeeper.native.types import i32, u32, u64
 
 A = Extension("A")
+
+RL = 1
+
+
+def order_reserved(h: Hart, i: Operands) -> None:
+    """Order earlier stores before a load-reserved that has rl (14.1)."""
+    if (i.imm & RL) != 0 and h.hart_count > 1:
+        fence("seq_cst")
 
 
 @A.insn("lr.w", "00010 aq rl 00000 rs1 010 rd 0101111", "rd, (rs1)")
@@ -21,6 +34,7 @@ def lr_w(h: Hart, i: Operands) -> None:
     va = h.x[i.rs1]
     if (va & 3) != 0:
         raise Trap(LOAD_MISALIGNED, va)
+    order_reserved(h, i)
     value = load(h, u32, va)
     h.reservation = va
     h.reservation_size = u32(4)
@@ -33,6 +47,7 @@ def lr_d(h: Hart, i: Operands) -> None:
     va = h.x[i.rs1]
     if (va & 7) != 0:
         raise Trap(LOAD_MISALIGNED, va)
+    order_reserved(h, i)
     value = load(h, u64, va)
     h.reservation = va
     h.reservation_size = u32(8)

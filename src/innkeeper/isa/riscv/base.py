@@ -5,9 +5,15 @@ from __future__ import annotations
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.ops import branch, jump, load, next_pc, pc_of, store
 from innkeeper.isa.riscv.spec import Extension
+from innkeeper.native.intrinsics import fence
 from innkeeper.native.types import i8, i16, i32, i64, u8, u16, u32, u64
 
 I = Extension("I")  # noqa: E741
+
+FENCE_STORE_LOAD = 1 << 4 | 1 << 1
+"""W among the predecessors and R among the successors."""
+FENCE_TSO = 1 << 11
+"""The top bit of fm."""
 
 
 @I.insn("lui", "imm[31:12] rd 0110111", "rd, imm")
@@ -266,4 +272,13 @@ def sraw(h: Hart, i: Operands) -> None:
 
 @I.insn("fence", "uimm[11:0] rs1 000 rd 0001111", "imm")
 def fence_(h: Hart, i: Operands) -> None:
-    """Order memory (2.7): harts take turns on one host thread, so program order is enough."""
+    """Order memory (2.7); FENCE.TSO does not order stores before loads.
+
+    Device accesses are host calls under a lock, which keeps them in order with all others. A single
+    hart sees its own accesses in order.
+    """
+    store_then_load = (i.imm & (FENCE_TSO | FENCE_STORE_LOAD)) == FENCE_STORE_LOAD
+    if store_then_load and h.hart_count > 1:
+        fence("seq_cst")
+    else:
+        fence("acq_rel")

@@ -13,7 +13,7 @@ from innkeeper.isa.riscv.hart import NS_PER_TICK, VLEN, Hart
 from innkeeper.isa.riscv.mmu import flush_translations
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.trap import pending
-from innkeeper.native.intrinsics import addr, is_null, noinline
+from innkeeper.native.intrinsics import addr, atomic_rmw, is_null, noinline, ref
 from innkeeper.native.types import u8, u32, u64
 
 CLOCK_MONOTONIC = 1
@@ -248,12 +248,34 @@ def read_machine(h: Hart, number: u32) -> u64:
     return u64(0)
 
 
-def csr_kept(h: Hart, number: u32, old: u64) -> u64:
-    """Return what setting or clearing bits starts from, `old` being what was read.
+@noinline
+def csr_change(h: Hart, number: u32, old: u64, ones: u64, zeros: u64) -> None:
+    """Set and clear bits of a CSR that was read as `old`.
 
-    For mip it is what software wrote: lines from outside are never written back (3.1.9).
+    In mip only what software wrote changes, never the lines from outside (3.1.9), and only the
+    bits named: other harts set SSIP meanwhile.
     """
-    return h.mip if number == MIP else old
+    if number == MIP or number == SIP:
+        change_pending(h, writable_pending(h, number), ones, zeros)
+    else:
+        csr_write(h, number, (old | ones) & ~zeros)
+
+
+def writable_pending(h: Hart, number: u32) -> u64:
+    """Return the bits of mip that a write to mip or sip reaches."""
+    if number == SIP:
+        return h.mideleg & 2
+    if (h.menvcfg & st.ENVCFG_STCE) != 0:
+        return u64(st.S_INTERRUPTS & ~(1 << 5))  # STIP is stimecmp's alone (Sstc 2)
+    return u64(st.S_INTERRUPTS)
+
+
+def change_pending(h: Hart, writable: u64, ones: u64, zeros: u64) -> None:
+    """Set and clear bits of what software has written to mip."""
+    if (zeros & writable) != 0:
+        atomic_rmw("and", ref(h, "mip"), ~(zeros & writable))
+    if (ones & writable) != 0:
+        atomic_rmw("or", ref(h, "mip"), ones & writable)
 
 
 @noinline
@@ -283,8 +305,7 @@ def write_supervisor(h: Hart, number: u32, value: u64) -> None:
     elif number == SIE:
         h.mie = (h.mie & ~h.mideleg) | (value & h.mideleg)
     elif number == SIP:
-        writable = h.mideleg & 2
-        h.mip = (h.mip & ~writable) | (value & writable)
+        change_pending(h, writable_pending(h, number), value, ~value)
     elif number == STVEC:
         h.stvec = value & ~u64(2)
     elif number == STIMECMP:
@@ -388,10 +409,7 @@ def write_machine(h: Hart, number: u32, value: u64) -> None:
     elif number == MTVAL:
         h.mtval = value
     elif number == MIP:
-        writable = u64(st.S_INTERRUPTS)
-        if (h.menvcfg & st.ENVCFG_STCE) != 0:
-            writable = u64(st.S_INTERRUPTS & ~(1 << 5))  # STIP is stimecmp's alone (Sstc 2)
-        h.mip = (h.mip & ~writable) | (value & writable)
+        change_pending(h, writable_pending(h, number), value, ~value)
     elif number >= PMPCFG0 and number < PMPCFG0 + 4:
         write_pmpcfg(h, (number - PMPCFG0) * 4, value)
     elif number >= PMPADDR0 and number < PMPADDR0 + 16:

@@ -7,7 +7,7 @@ other call goes to the host through `Hart.sbi_call`.
 from __future__ import annotations
 
 from innkeeper.isa.riscv.hart import Hart
-from innkeeper.native.intrinsics import addr, noinline, ptr_cast
+from innkeeper.native.intrinsics import addr, atomic_rmw, noinline, ptr_cast, ref
 from innkeeper.native.types import i64, u32, u64
 
 EID_TIME = 0x54494D45
@@ -15,9 +15,14 @@ EID_IPI = 0x735049
 EID_RFENCE = 0x52464E43
 SBI_ERR_INVALID_PARAM = -3
 
-FLUSH_CODE, FLUSH_TLB = 1, 2
+FLUSH_CODE, FLUSH_TLB, FLUSH_RESERVATION = 1, 2, 4
 """Bits of `Hart.flush_request`, obeyed before the hart's next instruction."""
 
+FENCED_CODE = FLUSH_CODE
+FENCED_TRANSLATIONS = FLUSH_TLB | FLUSH_RESERVATION
+"""What another hart's fence asks for: a reservation is for a physical address, kept as virtual."""
+
+SSIP = 2
 A0, A1, A6, A7 = 10, 11, 16, 17
 
 
@@ -47,14 +52,35 @@ def mask_is_valid(h: Hart) -> bool:
     return count - base >= 64 or (h.x[A0] >> (count - base)) == 0
 
 
-def signal(h: Hart, supervisor_software: bool, flush: u32) -> None:
-    """Raise SSIP in, or ask a flush of, every hart that the call names."""
+def wake(h: Hart) -> None:
+    """Let a hart that waits look again; an engine whose harts run at once replaces this."""
+
+
+def await_flush(h: Hart, other: Hart, flush: u32) -> None:
+    """Return when `other` has obeyed a flush request, or will before its next instruction.
+
+    Where harts take turns that is so at once; an engine whose harts run at once replaces this.
+    """
+
+
+def send_ipis(h: Hart) -> None:
+    """Raise SSIP in every hart that the call names."""
     for n in range(h.hart_count):
         if in_mask(h, n):
             other = ptr_cast(Hart, h.harts[n])
-            other.flush_request = other.flush_request | flush
-            if supervisor_software:
-                other.mip = other.mip | 2
+            atomic_rmw("or", ref(other, "mip"), u64(SSIP))
+            wake(other)
+
+
+def remote_fence(h: Hart, flush: u32) -> None:
+    """Have every hart that the call names forget translations or code (SBI 8.1, 8.2)."""
+    for n in range(h.hart_count):
+        if in_mask(h, n):
+            other = ptr_cast(Hart, h.harts[n])
+            atomic_rmw("or", ref(other, "flush_request"), flush)
+    for n in range(h.hart_count):
+        if in_mask(h, n) and h.harts[n] != addr(h):
+            await_flush(h, ptr_cast(Hart, h.harts[n]), flush)
 
 
 def host_sbi_call(h: Hart) -> None:
@@ -72,13 +98,13 @@ def sbi_ecall(h: Hart) -> None:
         sbi_result(h, i64(0), u64(0))
     elif extension == EID_IPI and function == 0:
         if mask_is_valid(h):
-            signal(h, True, u32(0))
+            send_ipis(h)
             sbi_result(h, i64(0), u64(0))
         else:
             sbi_result(h, i64(SBI_ERR_INVALID_PARAM), u64(0))
     elif extension == EID_RFENCE and function <= 2:
         if mask_is_valid(h):
-            signal(h, False, u32(FLUSH_CODE) if function == 0 else u32(FLUSH_TLB))
+            remote_fence(h, u32(FENCED_CODE) if function == 0 else u32(FENCED_TRANSLATIONS))
             sbi_result(h, i64(0), u64(0))
         else:
             sbi_result(h, i64(SBI_ERR_INVALID_PARAM), u64(0))

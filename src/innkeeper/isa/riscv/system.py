@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.causes import BREAKPOINT, ECALL_U
-from innkeeper.isa.riscv.csr import csr_kept, csr_read, csr_write, illegal
+from innkeeper.isa.riscv.csr import csr_change, csr_read, csr_write, illegal
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.mmu import fence_instructions, flush_translations
 from innkeeper.isa.riscv.ops import Trap, pc_of, publish, resync, resync_to
@@ -31,7 +31,7 @@ def csrrs(h: Hart, i: Operands) -> None:
     old = csr_read(h, u32(i.imm), i.rs1 != 0)
     h.x[i.rd] = old
     if i.rs1 != 0:
-        csr_write(h, u32(i.imm), csr_kept(h, u32(i.imm), old) | bits)
+        csr_change(h, u32(i.imm), old, bits, u64(0))
         resync(h, i)
 
 
@@ -42,7 +42,7 @@ def csrrc(h: Hart, i: Operands) -> None:
     old = csr_read(h, u32(i.imm), i.rs1 != 0)
     h.x[i.rd] = old
     if i.rs1 != 0:
-        csr_write(h, u32(i.imm), csr_kept(h, u32(i.imm), old) & ~bits)
+        csr_change(h, u32(i.imm), old, u64(0), bits)
         resync(h, i)
 
 
@@ -60,7 +60,7 @@ def csrrsi(h: Hart, i: Operands) -> None:
     old = csr_read(h, u32(i.imm), i.rs1 != 0)
     h.x[i.rd] = old
     if i.rs1 != 0:
-        csr_write(h, u32(i.imm), csr_kept(h, u32(i.imm), old) | u64(i.rs1))
+        csr_change(h, u32(i.imm), old, u64(i.rs1), u64(0))
         resync(h, i)
 
 
@@ -70,7 +70,7 @@ def csrrci(h: Hart, i: Operands) -> None:
     old = csr_read(h, u32(i.imm), i.rs1 != 0)
     h.x[i.rd] = old
     if i.rs1 != 0:
-        csr_write(h, u32(i.imm), csr_kept(h, u32(i.imm), old) & ~u64(i.rs1))
+        csr_change(h, u32(i.imm), old, u64(0), u64(i.rs1))
         resync(h, i)
 
 
