@@ -6,7 +6,7 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bench.process import BenchError, Command
 from bench.table.figures import Timed
@@ -17,9 +17,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _MARK = "@bench "
 
 
-def follow(command: Command, names: Sequence[str]) -> dict[str, Timed]:
+def follow(
+    command: Command, names: Sequence[str], hear: Callable[[str, int], None] | None = None
+) -> dict[str, Timed]:
     """Run an emulator until its guest has run the programs `names`, and return what it reported.
 
+    `hear` gets every line of the console, and the emulator's process id.
     `BenchError` if one of them failed, the guest stopped early, or its clock and the host's
     disagree by more than a tenth.
     """
@@ -28,7 +31,7 @@ def follow(command: Command, names: Sequence[str]) -> dict[str, Timed]:
         env=command.environment(),
     )  # fmt: skip
     try:
-        return _Follower(process, command, names).run()
+        return _Follower(process, command, names, hear).run()
     finally:
         process.kill()
         process.wait()
@@ -38,9 +41,11 @@ def follow(command: Command, names: Sequence[str]) -> dict[str, Timed]:
 
 class _Follower:
     def __init__(
-        self, process: subprocess.Popen[bytes], command: Command, names: Sequence[str]
-    ) -> None:
+        self, process: subprocess.Popen[bytes], command: Command, names: Sequence[str],
+        hear: Callable[[str, int], None] | None,
+    ) -> None:  # fmt: skip
         self._process, self._command, self._names = process, command, names
+        self._hear = hear
         self._heard: list[str] = []
         self._started = (0.0, 0.0)
         self._done: dict[str, Timed] = {}
@@ -49,6 +54,8 @@ class _Follower:
         finished = False
         for line in self._lines():
             self._heard.append(line)
+            if self._hear is not None:
+                self._hear(line, self._process.pid)
             _, mark, said = line.partition(_MARK)
             if mark:
                 finished = self._obey(said.split()) or finished

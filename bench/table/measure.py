@@ -106,7 +106,7 @@ class Measurement:
                 take(who, command)
         for who, command in order.items():
             self.commands.setdefault(who, str(command))
-        _agree(taken)
+        agree(taken)
         return taken if first else {who: t for who, t in taken.items() if who != FIRST}
 
     def _with_caches(self, commands: dict[str, Command]) -> dict[str, Command]:
@@ -152,7 +152,7 @@ def _whole(command: Command) -> Timed:
     return Timed(sample.wall_s, sample.wall_s, sample.wall_s, sample.cpu_s, "")
 
 
-def _agree(taken: Mapping[str, Mapping[str, Sequence[Timed]]]) -> None:
+def agree(taken: Mapping[str, Mapping[str, Sequence[Timed]]]) -> None:
     """Refuse a program whose output was not the same in every run of every emulator."""
     for name in taken[OURS]:
         outputs = {who: sorted({t.output for t in runs[name]}) for who, runs in taken.items()}
