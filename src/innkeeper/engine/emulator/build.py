@@ -23,6 +23,7 @@ def compile_image() -> code_cache.Entry:
     """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
     from innkeeper.engine.emulator import (
         cells,
+        fill,
         hostcrypto,
         hostfp,
         loop,
@@ -52,8 +53,10 @@ def compile_image() -> code_cache.Entry:
 
     module = EngineModule(function_compiler=EngineCompiler)
     module.replacements |= {
-        mmu.translate: tlb.translate,
-        mmu.flush_translations: tlb.flush_translations,
+        mmu.translate: fill.translate,
+        mmu.flush_translations: tlb.flush_all,
+        mmu.fence_translations: tlb.fence_translations,
+        mmu.switch_address_space: tlb.switch_address_space,
         mmu.fence_instructions: tlb.flush_code,
         access.written: cells.written,
         access.claimed: cells.claimed,
@@ -72,9 +75,9 @@ def compile_image() -> code_cache.Entry:
     for function in (
         loop.run, loop.resume_cell, loop.take_trap, loop.cross_cell, loop.jump_cell, loop.stop_at,
         cells.decode_cell, cells.written_range, cells.reset_code, tlb.flush_all, tlb.flush_bank,
-        tlb.translate, access.load_slow, access.store_slow, mmu.walk, loop.deliver_trap,
-        cells.redecode, parallel.run_alone, parallel.wake, parallel.set_lines, parallel.set_pending,
-        parallel.request_flush, parallel.set_mtimecmp,
+        tlb.reset_tlb, fill.translate, access.load_slow, access.store_slow, mmu.walk,
+        loop.deliver_trap, cells.redecode, parallel.run_alone, parallel.wake, parallel.set_lines,
+        parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp,
     ):  # fmt: skip
         module.export(function)
     names: list[tuple[str, str]] = []

@@ -8,14 +8,13 @@ given back is used again only when no hart can be in it any more.
 
 from __future__ import annotations
 
+from innkeeper.engine.emulator.fill import code_entry, enter_code
 from innkeeper.engine.emulator.hart import (
     CELL_PAGE_CELLS,
-    CODE_ENTRIES,
     NO_PAGE,
     PAGE_CELLS,
     PARKED,
     Code,
-    CodeEntry,
     EmuHart,
 )
 from innkeeper.engine.emulator.sync import (
@@ -205,14 +204,14 @@ def written_range(h: Hart, pa: u64, size: u64) -> None:
         first = first + 1
 
 
-def map_cells(h: Hart, entry: CodeEntry, va: u64, page: u64) -> bool:
-    """Let a fetch TLB's entry lead to a RAM page's cells; False if it has none to use yet."""
+def map_cells(h: Hart, n: u32, va: u64, page_pa: u64) -> bool:
+    """Let fetches from a page go to its RAM page's cells; False if it has none to use yet."""
     code = shared_code(h)
+    page = (page_pa - h.ram_base) >> 12
     take(code, ref(code, "lock"))
     found = code.page_cells[page] != 0 and code.making_page != page
     if found:
-        entry.cells = addr(cells_of(code, code.page_cells[page] - 1))
-        entry.tag = va
+        enter_code(h, n, va, page_pa, addr(cells_of(code, code.page_cells[page] - 1)))
     give(ref(code, "lock"))
     return found
 
@@ -225,8 +224,9 @@ def fetch_cells(h: Hart, pc: u64) -> Ptr[Operands]:
     """
     e = emu(h)
     n = bank_number(h)
-    entry = e.banks[n].code[(pc >> 12) & (CODE_ENTRIES - 1)]
+    entry = code_entry(h, n, pc)
     if entry.tag != (pc & PAGE):
+        e.stat_fetch_misses = e.stat_fetch_misses + 1
         pa = translate(h, pc, ACCESS_EXEC, u32(2))
         page_pa = pa & PAGE
         if not in_ram(h, page_pa, u32(4096)):
@@ -234,13 +234,12 @@ def fetch_cells(h: Hart, pc: u64) -> Ptr[Operands]:
         if not pmp_permits(h, page_pa, u64(4096), u32(ACCESS_EXEC), h.priv):
             return decode_scratch(h, pc)  # PMP is finer than the page: check every instruction
         page = (page_pa - h.ram_base) >> 12
-        e.bank_used[n] = u32(1)
-        if not map_cells(h, entry, pc & PAGE, page):
+        if not map_cells(h, n, pc, page_pa):
             h.pc = pc
             make_cells(h, page)
             return ptr_cast(Ptr[Operands], u64(0))
     first = ptr_cast(Ptr[Operands], entry.cells)
-    e.bias = (pc & PAGE) - (entry.cells >> 3)
+    e.bias = entry.bias
     return first + ((pc & 0xFFF) >> 1)
 
 

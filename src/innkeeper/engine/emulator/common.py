@@ -18,7 +18,8 @@ def common_handlers() -> str:
     `jump` finds the cells of a target, which comes in the place of the cell; `resume` starts anew
     at `h.pc`; `spent` ends a slice; `trap` enters the trap that is pending.
     """
-    assert size_of(CodeEntry) == 16
+    assert size_of(CodeEntry) == 32
+    cells_at, bias_at = CodeEntry.FIELDS["cells"][1], CodeEntry.FIELDS["bias"][1]
     code_base = Bank.FIELDS["code"][1]
     bias, pc, budget, bank, ram = (field_offset(n) for n in ("bias", "pc", "budget", "bank", "ram"))
     cell_pc = f"""
@@ -50,8 +51,8 @@ spent:
   musttail call preserve_nonecc void @jump.spent({PARAMS})
   ret void
 look:
-  %scaled = lshr i64 %pc, 8
-  %index = and i64 %scaled, {(CODE_ENTRIES - 1) << 4}
+  %scaled = lshr i64 %pc, 7
+  %index = and i64 %scaled, {(CODE_ENTRIES - 1) << 5}
   %base = getelementptr i8, ptr %bank, i64 {code_base}
   %entry = getelementptr i8, ptr %base, i64 %index
   %tag = load i64, ptr %entry
@@ -59,11 +60,10 @@ look:
   %miss = icmp ne i64 %tag, %page
   br i1 %miss, label %slow, label %hit, !prof !90
 hit:
-  %cells.p = getelementptr i8, ptr %entry, i64 8
+  %cells.p = getelementptr i8, ptr %entry, i64 {cells_at}
   %cells = load ptr, ptr %cells.p
-  %cells.i = ptrtoint ptr %cells to i64
-  %eighth = lshr i64 %cells.i, 3
-  %bias = sub i64 %page, %eighth
+  %bias.e = getelementptr i8, ptr %entry, i64 {bias_at}
+  %bias = load i64, ptr %bias.e
   %bias.p = getelementptr i8, ptr %hart, i64 {bias}
   store i64 %bias, ptr %bias.p
   %in = and i64 %pc, 4094

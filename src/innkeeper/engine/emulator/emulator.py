@@ -178,8 +178,7 @@ class Emulator:
             raw.clock_gettime = clock_address
             for name, call in calls.items():
                 setattr(raw, name, ctypes.cast(call, ctypes.c_void_p).value)
-            for bank in range(layout.BANKS):
-                raw.bank_used[bank] = 1
+            self.loaded.function("tlb.reset_tlb", None, ctypes.c_uint64)(h.address)
             raw.epoch, raw.hazard = layout.PARKED, layout.NO_PAGE
 
     # ---- what native code calls
@@ -315,6 +314,4 @@ class Emulator:
 
     def flush_tlb(self, number: int) -> None:
         """Forget a hart's translations."""
-        for bank in range(layout.BANKS):
-            self.raw[number].bank_used[bank] = 1
         self._flush(self.harts[number].address)

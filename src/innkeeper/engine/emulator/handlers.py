@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from innkeeper.engine.emulator import hostfp
+from innkeeper.engine.emulator import fill, hostfp
 from innkeeper.engine.emulator.hart import (
     DATA_ENTRIES,
     DataEntry,
@@ -31,6 +31,11 @@ CELL_BYTES = 16
 STRICT = 'metadata !"round.dynamic", metadata !"fpexcept.strict"'
 EXECUTE = "execute.cells"
 QUICK_ONLY = ("F", "D")
+
+
+def size_value(kind: Any) -> Value:
+    """Return the size of an access in bytes as an operand."""
+    return Value(u32, str(kind.BITS // 8))
 
 
 class EngineCompiler(CryptoLowering, FunctionCompiler):
@@ -56,27 +61,34 @@ class EngineCompiler(CryptoLowering, FunctionCompiler):
         return self.expr_Name(ast.Name("h", ast.Load()))
 
     def lower_load(self, nodes: list[ast.expr]) -> Value:
-        kind = self.static(nodes[1])
-        va = self.coerce(self.expr(nodes[2]), u64)
-        size = Value(u32, str(kind.BITS // 8))
-        value = self.out_of_line(access.load_slow, [self.hart(), va, size])
+        return self.load_at(self.static(nodes[1]), self.coerce(self.expr(nodes[2]), u64))
+
+    def load_at(self, kind: Any, va: Value) -> Value:
+        """Load from a virtual address."""
+        value = self.out_of_line(access.load_slow, [self.hart(), va, size_value(kind)])
         assert value is not None
         return self.convert(value, kind)
 
     def lower_store(self, nodes: list[ast.expr]) -> None:
         kind = self.static(nodes[1])
         va = self.coerce(self.expr(nodes[2]), u64)
-        value = self.convert(self.coerce(self.expr(nodes[3]), kind), u64)
-        size = Value(u32, str(kind.BITS // 8))
-        self.out_of_line(access.store_slow, [self.hart(), va, value, size])
+        self.store_at(kind, va, self.coerce(self.expr(nodes[3]), kind))
+
+    def store_at(self, kind: Any, va: Value, value: Value) -> None:
+        """Store to a virtual address."""
+        wide = self.convert(value, u64)
+        self.out_of_line(access.store_slow, [self.hart(), va, wide, size_value(kind)])
 
     def lower_rw_pointer(self, nodes: list[ast.expr]) -> Value:
         kind = self.static(nodes[1])
-        va = self.coerce(self.expr(nodes[2]), u64)
-        size = Value(u32, str(kind.BITS // 8))
-        value = self.out_of_line(access.rw_pointer_slow, [self.hart(), va, size])
-        assert value is not None
-        return Value(PtrType.make(kind), value.ir)
+        where = self.rw_at(kind, self.coerce(self.expr(nodes[2]), u64))
+        return Value(PtrType.make(kind), where)
+
+    def rw_at(self, kind: Any, va: Value) -> str:
+        """Return the host address for an atomic access to a virtual address."""
+        where = self.out_of_line(access.rw_pointer_slow, [self.hart(), va, size_value(kind)])
+        assert where is not None
+        return str(where.ir)
 
     def lower_publish(self, nodes: list[ast.expr]) -> None:
         """Nothing: a called function's caller has published already."""
@@ -393,27 +405,52 @@ class HandlerCompiler(EngineCompiler):
         self.start(on)
         return self.tlb_address(entry, va)
 
-    def lower_load(self, nodes: list[ast.expr]) -> Value:
-        if not self.quick:
-            return super().lower_load(nodes)
-        kind = self.static(nodes[1])
-        va = self.coerce(self.expr(nodes[2]), u64)
-        where = self.quick_address(va, kind.BITS // 8, "read_tag")
-        return Value(kind, self.assign(f"load {ir_type(kind)}, ptr {where}"))
+    def found(self, function: Any, kind: Any, va: Value) -> tuple[str, str, str]:
+        """Ask the TLB's second level; go on where it has the address, with labels for the rest."""
+        where = self.out_of_line(function, [self.hart(), va, size_value(kind)])
+        assert where is not None
+        null = self.assign(f"icmp eq ptr {where.ir}, null")
+        far, on, done = self.fresh("far"), self.fresh("found"), self.fresh("done")
+        self.branch_on(Value(bool, null), far, on, self.unlikely())
+        self.start(on)
+        return str(where.ir), far, done
 
-    def lower_store(self, nodes: list[ast.expr]) -> None:
-        if not self.quick:
-            super().lower_store(nodes)
+    def load_at(self, kind: Any, va: Value) -> Value:
+        if self.quick:
+            where = self.quick_address(va, kind.BITS // 8, "read_tag")
+            return Value(kind, self.assign(f"load {ir_type(kind)}, ptr {where}"))
+        result = self.local(".loaded", kind)
+        where, far, done = self.found(fill.find_load, kind, va)
+        self.store(result, Value(kind, self.assign(f"load {ir_type(kind)}, ptr {where}, align 1")))
+        self.jump_to(done)
+        self.start(far)
+        self.store(result, super().load_at(kind, va))
+        self.jump_to(done)
+        self.start(done)
+        return self.load(result)
+
+    def store_at(self, kind: Any, va: Value, value: Value) -> None:
+        if self.quick:
+            where = self.quick_address(va, kind.BITS // 8, "write_tag")
+            self.emit(f"store {ir_type(kind)} {value.ir}, ptr {where}")
             return
-        kind = self.static(nodes[1])
-        va = self.coerce(self.expr(nodes[2]), u64)
-        value = self.coerce(self.expr(nodes[3]), kind)
-        where = self.quick_address(va, kind.BITS // 8, "write_tag")
-        self.emit(f"store {ir_type(kind)} {value.ir}, ptr {where}")
+        where, far, done = self.found(fill.find_store, kind, va)
+        self.emit(f"store {ir_type(kind)} {value.ir}, ptr {where}, align 1")
+        self.jump_to(done)
+        self.start(far)
+        super().store_at(kind, va, value)
+        self.jump_to(done)
+        self.start(done)
 
-    def lower_rw_pointer(self, nodes: list[ast.expr]) -> Value:
-        if not self.quick:
-            return super().lower_rw_pointer(nodes)
-        kind = self.static(nodes[1])
-        va = self.coerce(self.expr(nodes[2]), u64)
-        return Value(PtrType.make(kind), self.quick_address(va, kind.BITS // 8, "write_tag"))
+    def rw_at(self, kind: Any, va: Value) -> str:
+        if self.quick:
+            return self.quick_address(va, kind.BITS // 8, "write_tag")
+        result = self.local(".where", PtrType.make(kind))
+        where, far, done = self.found(fill.find_atomic, kind, va)
+        self.emit(f"store ptr {where}, ptr {result.ir}")
+        self.jump_to(done)
+        self.start(far)
+        self.emit(f"store ptr {super().rw_at(kind, va)}, ptr {result.ir}")
+        self.jump_to(done)
+        self.start(done)
+        return self.assign(f"load ptr, ptr {result.ir}")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import Hart, Operands
-from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, u8, u32, u64
+from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, u8, u16, u32, u64
 
 DATA_ENTRIES = 1024
-CODE_ENTRIES = 256
+CODE_ENTRIES = 512
+WALK_ENTRIES = 1024
+ASID_STAMPS = 256
+SEEN = 1024
 BANKS = 5
 BANK_USER, BANK_SUPERVISOR, BANK_SUM, BANK_MACHINE, BANK_MPRV = 0, 1, 2, 3, 4
 INVALID = 0xFFFFFFFFFFFFFFFF
@@ -47,21 +50,60 @@ class DataEntry(Struct):
     read_tag: u64
     write_tag: u64
     addend: u64
-    page: u64
+    page: u32
+    flags: u32
 
 
 class CodeEntry(Struct):
-    """One page for fetching: its address and its cells."""
+    """One page for fetching: its address, its cells, and what makes a pc of a cell (`bias`)."""
 
     tag: u64
     cells: u64
+    bias: u64
+    flags: u64
+
+
+ENTRY_GLOBAL, ENTRY_LISTED = 1, 2
+"""Flags of an entry: it outlives its address space; the bank's list of used entries has it."""
 
 
 class Bank(Struct):
-    """A TLB for one way of looking at memory: U, S, S with SUM, M, M with MPRV."""
+    """A TLB for one way of looking at memory: U, S, S with SUM, M, M with MPRV.
 
-    data: Array[DataEntry, 1024]
-    code: Array[CodeEntry, 256]
+    A flush costs what was filled since the last: `data_used` and `code_used` list the entries that
+    may be valid, each once. A PTE grants a load here where `pte & load_mask == load_wanted`, a
+    fetch by the other two; in the banks that do not always translate no PTE does.
+    """
+
+    data: Array[DataEntry, DATA_ENTRIES]
+    code: Array[CodeEntry, CODE_ENTRIES]
+    data_used: Array[u16, DATA_ENTRIES]
+    code_used: Array[u16, CODE_ENTRIES]
+    data_count: u32
+    code_count: u32
+    load_mask: u64
+    load_wanted: u64
+    fetch_mask: u64
+    fetch_wanted: u64
+
+
+class WalkEntry(Struct):
+    """The outcome of a walk for 2 MiB of an address space: the second level of the TLB.
+
+    `table` is the offset in RAM of the last page table; for a superpage it is `SUPERPAGE`, and
+    `pte` is what the PTE of the region's first 4 KiB page would be. `context` says whose it is and
+    since when (`EmuHart.walk_context`).
+    """
+
+    region: u64
+    context: u64
+    table: u64
+    pte: u64
+
+
+SUPERPAGE = INVALID
+NO_CONTEXT = INVALID
+"""`EmuHart.walk_context` where there is no translation."""
 
 
 class Code(Struct):
@@ -131,15 +173,30 @@ class EmuHart(Hart):
     step: u32
     mxcsr_host: u32
     mxcsr: u32
-    bank_used: Array[u32, 5]
-    super_start: u64
-    super_end: u64
     scratch: Array[Operands, 4]
     watch_count: u32
     banks: Array[Bank, 5]
+    walks: Array[WalkEntry, WALK_ENTRIES]
+    walk_context: u64
+    """The current ASID, and above it the stamp its walks must bear."""
+    asid_stamps: Array[u64, ASID_STAMPS]
+    """By the low bits of an ASID: when its walks were last forgotten."""
+    stamp: u64
+    open_start: u64
+    open_size: u64
+    """Where PMP lets S and U do everything, by offset in RAM; empty while addresses are watched."""
+    super_seen: Array[u8, SEEN]
+    giant_seen: Array[u8, SEEN]
+    """By a hash of the address: whether superpages of 2 MiB, of more, are in the first level."""
     stat_misses: u64
-    stat_decodes: u64
+    stat_refills: u64
+    stat_fetch_misses: u64
+    stat_walks: u64
     stat_flushes: u64
+    stat_asid_flushes: u64
+    stat_page_flushes: u64
+    stat_switches: u64
+    stat_decodes: u64
     stat_traps: u64
     stat_slices: u64
     ticks: u64

@@ -1,7 +1,11 @@
-"""The soft TLB: filling, flushing, and the pages whose stores must be noticed.
+"""The first level of the soft TLB: banks, flushing, and pages whose stores must be noticed.
 
 A data entry answers one compare: page, permission and alignment together. Stores to a page that
-holds cells never get a write tag, so they take the long way and reset the cells.
+holds cells never get a write tag, so they take the long way and reset the cells. Each bank holds
+the current address space and global pages only; `walks.py` is the second level.
+
+A hart changes its own entries at any time; another hart's only through `forget_writer` and
+`forget_fetchers`, and asks for everything else (`isa.riscv.sbi.remote_fence`).
 """
 
 from __future__ import annotations
@@ -15,30 +19,36 @@ from innkeeper.engine.emulator.hart import (
     BANKS,
     CODE_ENTRIES,
     DATA_ENTRIES,
+    ENTRY_GLOBAL,
     INVALID,
+    Bank,
     Code,
     EmuHart,
 )
-from innkeeper.engine.emulator.watch import page_is_watched
+from innkeeper.engine.emulator.walks import (
+    GIANT_SHIFT,
+    PAGE,
+    REGION_SHIFT,
+    current_asid,
+    forget_asid_walks,
+    forget_giant_walks,
+    forget_region_walk,
+    forget_walks,
+    renew_context,
+    seen_index,
+)
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.hart import Hart
 from innkeeper.isa.riscv.mmu import (
-    ACCESS_EXEC,
-    ACCESS_READ,
-    ACCESS_WRITE,
-    PTE_D,
+    PTE_A,
     PTE_R,
-    PTE_W,
+    PTE_RESERVED,
+    PTE_U,
+    PTE_V,
     PTE_X,
-    access_fault,
-    effective_priv,
-    pmp_permits,
-    walk,
 )
-from innkeeper.native.intrinsics import fence, inline, noinline, ptr_cast
+from innkeeper.native.intrinsics import inline, noinline, ptr_cast
 from innkeeper.native.types import u32, u64
-
-PAGE = 0xFFFFFFFFFFFFF000
 
 
 @inline
@@ -65,139 +75,194 @@ def bank_number(h: Hart) -> u32:
 
 
 @noinline
+def reset_tlb(h: Hart) -> None:
+    """Make a new hart's TLB empty."""
+    e = emu(h)
+    for n in range(u32(BANKS)):
+        bank = e.banks[n]
+        for k in range(u32(DATA_ENTRIES)):
+            bank.data[k].read_tag = INVALID
+            bank.data[k].write_tag = INVALID
+        for k in range(u32(CODE_ENTRIES)):
+            bank.code[k].tag = INVALID
+        bank.load_wanted = u64(PTE_V)
+        bank.fetch_wanted = u64(PTE_V)
+        if n <= BANK_SUM:
+            user = u64(PTE_U) if n == BANK_USER else u64(0)
+            bank.fetch_mask = u64(PTE_V | PTE_X | PTE_A | PTE_U | PTE_RESERVED)
+            bank.fetch_wanted = u64(PTE_V | PTE_X | PTE_A) | user
+            bank.load_mask = u64(PTE_V | PTE_R | PTE_A | PTE_RESERVED)
+            if n != BANK_SUM:
+                bank.load_mask = bank.load_mask | PTE_U
+            bank.load_wanted = u64(PTE_V | PTE_R | PTE_A) | user
+    flush_all(h)
+
+
+@noinline
+def flush_bank_code(bank: Bank) -> None:
+    """Invalidate what a bank says of fetches."""
+    for k in range(bank.code_count):
+        entry = bank.code[bank.code_used[k]]
+        entry.tag = INVALID
+        entry.flags = u64(0)
+    bank.code_count = u32(0)
+
+
+@noinline
 def flush_bank(h: Hart, n: u32) -> None:
     """Invalidate one bank."""
-    e = emu(h)
-    e.bank_used[n] = u32(0)
-    for k in range(u32(DATA_ENTRIES)):
-        entry = e.banks[n].data[k]
+    bank = emu(h).banks[n]
+    for k in range(bank.data_count):
+        entry = bank.data[bank.data_used[k]]
         entry.read_tag = INVALID
         entry.write_tag = INVALID
-    for k in range(u32(CODE_ENTRIES)):
-        e.banks[n].code[k].tag = INVALID
+        entry.flags = u32(0)
+    bank.data_count = u32(0)
+    flush_bank_code(bank)
+
+
+@noinline
+def flush_private(h: Hart) -> None:
+    """Invalidate what belongs to an address space: all but global pages."""
+    for n in range(u32(BANKS)):
+        bank = emu(h).banks[n]
+        kept = u32(0)
+        for k in range(bank.data_count):
+            index = bank.data_used[k]
+            entry = bank.data[index]
+            if (entry.flags & ENTRY_GLOBAL) != 0:
+                bank.data_used[kept] = index
+                kept = kept + 1
+            else:
+                entry.read_tag = INVALID
+                entry.write_tag = INVALID
+                entry.flags = u32(0)
+        bank.data_count = kept
+        kept = u32(0)
+        for k in range(bank.code_count):
+            index = bank.code_used[k]
+            code = bank.code[index]
+            if (code.flags & ENTRY_GLOBAL) != 0:
+                bank.code_used[kept] = index
+                kept = kept + 1
+            else:
+                code.tag = INVALID
+                code.flags = u64(0)
+        bank.code_count = kept
 
 
 @noinline
 def flush_all(h: Hart) -> None:
-    """Invalidate every bank that has been filled since it was last flushed."""
-    e = emu(h)
-    e.stat_flushes = e.stat_flushes + 1
+    """Invalidate everything, both levels."""
+    emu(h).stat_flushes = emu(h).stat_flushes + 1
     for n in range(u32(BANKS)):
-        if e.bank_used[n] != 0:
-            flush_bank(h, n)
-    e.super_start = ~u64(0)
-    e.super_end = u64(0)
+        flush_bank(h, n)
+    forget_walks(h)
+
+
+@noinline
+def flush_around(h: Hart, va: u64, shift: u32) -> None:
+    """Invalidate first-level entries for the naturally aligned 2**shift bytes around an address."""
+    for n in range(u32(BANKS)):
+        bank = emu(h).banks[n]
+        for k in range(bank.data_count):
+            entry = bank.data[bank.data_used[k]]
+            if (entry.read_tag ^ va) >> shift == 0 or (entry.write_tag ^ va) >> shift == 0:
+                entry.read_tag = INVALID
+                entry.write_tag = INVALID
+        for k in range(bank.code_count):
+            code = bank.code[bank.code_used[k]]
+            if (code.tag ^ va) >> shift == 0:
+                code.tag = INVALID
 
 
 @noinline
 def flush_page(h: Hart, va: u64) -> None:
-    """Invalidate one page; a superpage is in the TLB as many pages, so then everything goes."""
+    """Invalidate one page, and with it all of a superpage that it may belong to (4.2.1)."""
     e = emu(h)
-    if va >= e.super_start and va <= e.super_end:
-        flush_all(h)
-        return
+    e.stat_page_flushes = e.stat_page_flushes + 1
     for n in range(u32(BANKS)):
-        entry = e.banks[n].data[(va >> 12) & (DATA_ENTRIES - 1)]
+        bank = e.banks[n]
+        entry = bank.data[(va >> 12) & (DATA_ENTRIES - 1)]
         if entry.read_tag == (va & PAGE) or entry.write_tag == (va & PAGE):
             entry.read_tag = INVALID
             entry.write_tag = INVALID
-        code = e.banks[n].code[(va >> 12) & (CODE_ENTRIES - 1)]
+        code = bank.code[(va >> 12) & (CODE_ENTRIES - 1)]
         if code.tag == (va & PAGE):
             code.tag = INVALID
+    forget_region_walk(h, va)
+    if e.super_seen[seen_index(va, u32(REGION_SHIFT))] != 0:
+        flush_around(h, va, u32(REGION_SHIFT))
+    giant = e.giant_seen[seen_index(va, u32(GIANT_SHIFT))]
+    if giant > 2:
+        flush_all(h)
+    elif giant != 0:
+        flush_around(h, va, u32(GIANT_SHIFT))
+        forget_giant_walks(h, va)
 
 
-def flush_translations(h: Hart, va: u64, one_page: bool) -> None:
-    """Obey SFENCE.VMA and whatever else changes translation."""
-    if one_page:
+@noinline
+def flush_asid(h: Hart, asid: u64) -> None:
+    """Invalidate an address space; the first level has only the current one."""
+    emu(h).stat_asid_flushes = emu(h).stat_asid_flushes + 1
+    forget_asid_walks(h, asid)
+    if asid == current_asid(h):
+        flush_private(h)
+
+
+@noinline
+def fence_translations(h: Hart, va: u64, asid: u64, by_address: bool, by_asid: bool) -> None:
+    """Obey SFENCE.VMA (replaces `isa.riscv.mmu.fence_translations`)."""
+    if by_address and not (by_asid and asid != current_asid(h)):
         flush_page(h, va)
+    elif by_asid:
+        flush_asid(h, asid)
     else:
         flush_all(h)
 
 
 @noinline
+def switch_address_space(h: Hart, before: u64) -> None:
+    """Obey a write of satp: what is valid stays, global pages above all.
+
+    One address space given other page tables is taken for a new one: software owes a fence there
+    (4.1.11), but a system that knows no ASIDs may have forgotten it.
+    """
+    changed = h.satp ^ before
+    if (changed >> st.SATP_MODE_SHIFT) != 0:
+        flush_all(h)
+    elif (changed & st.SATP_ASID) != 0:
+        emu(h).stat_switches = emu(h).stat_switches + 1
+        flush_private(h)
+        renew_context(h)
+    elif changed != 0:
+        flush_asid(h, current_asid(h))
+
+
+@noinline
 def flush_code(h: Hart) -> None:
     """Forget where fetches go (FENCE.I): cells of pages written to are gone already."""
-    e = emu(h)
     for n in range(u32(BANKS)):
-        for k in range(u32(CODE_ENTRIES)):
-            e.banks[n].code[k].tag = INVALID
+        flush_bank_code(emu(h).banks[n])
 
 
-def note_superpage(h: Hart, va: u64, level: u32) -> None:
-    """Remember the span of addresses that superpages cover."""
-    e = emu(h)
-    span = (u64(4096) << (level * 9)) - 1
-    start = va & ~span
-    if start < e.super_start:
-        e.super_start = start
-    if (start | span) > e.super_end:
-        e.super_end = start | span
-
-
-@noinline
-def translate(h: Hart, va: u64, access: u32, size: u32) -> u64:
-    """Translate one access and remember the page where the whole page allows it."""
-    e = emu(h)
-    priv = effective_priv(h, access)
-    n = bank_number(h)
-    if access != ACCESS_EXEC:
-        hit = e.banks[n].data[(va >> 12) & (DATA_ENTRIES - 1)]
-        tag = hit.write_tag if access == ACCESS_WRITE else hit.read_tag
-        if tag == (va & PAGE):
-            return va + hit.addend + h.ram_base
-    e.stat_misses = e.stat_misses + 1
-    pa, pte, level = walk(h, va, access, priv)
-    if not pmp_permits(h, pa, u64(size), access, priv):
-        access_fault(h, va, access)
-    if level != 0:
-        note_superpage(h, va, level)
-    if access != ACCESS_EXEC:
-        fill(h, n, va, pa, pte, priv)
-    return pa
-
-
-@noinline
-def fill(h: Hart, n: u32, va: u64, pa: u64, pte: u64, priv: u32) -> None:
-    """Put a page into a data bank, with the permissions that hold for all of it."""
-    e = emu(h)
-    page = pa & PAGE
-    offset = page - h.ram_base
-    if offset >= h.ram_size or h.ram_size - offset < 4096:
-        return
-    if e.watch_count != 0 and page_is_watched(h, va):
-        return
-    readable = (pte & PTE_R) != 0 or ((pte & PTE_X) != 0 and (h.mstatus & st.MXR) != 0)
-    writable = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D)
-    if h.pmp_count != 0:
-        readable = readable and pmp_permits(h, page, u64(4096), u32(ACCESS_READ), priv)
-        writable = writable and pmp_permits(h, page, u64(4096), u32(ACCESS_WRITE), priv)
-    code = shared_code(h)
-    if code.page_cells[offset >> 12] != 0:
-        writable = False
-    e.bank_used[n] = u32(1)
-    entry = e.banks[n].data[(va >> 12) & (DATA_ENTRIES - 1)]
-    entry.read_tag = va & PAGE if readable else u64(INVALID)
-    entry.write_tag = va & PAGE if writable else u64(INVALID)
-    entry.addend = offset - (va & PAGE)
-    entry.page = offset >> 12
-    if writable and h.hart_count > 1:
-        fence("seq_cst")
-        if code.page_cells[offset >> 12] != 0:
-            entry.write_tag = INVALID
+# ---- what one hart does to the others
+#
+# It may be filling and flushing meanwhile, which moves what is listed: every entry is looked at.
 
 
 @noinline
 def forget_writer(e: EmuHart, page: u64) -> bool:
     """Take a hart's write tags for a RAM page that has cells now; tell whether it had any.
 
-    The hart may be filling an entry meanwhile: it sees the cells when it has (`fill`).
+    The hart may be filling an entry meanwhile: it sees the cells when it has (`fill.enter`).
     """
     found = False
     for n in range(u32(BANKS)):
-        if e.bank_used[n] != 0:
+        if e.banks[n].data_count != 0:
             for k in range(u32(DATA_ENTRIES)):
                 entry = e.banks[n].data[k]
-                if entry.page == page and entry.write_tag != INVALID:
+                if entry.page == u32(page) and entry.write_tag != INVALID:
                     entry.write_tag = INVALID
                     found = True
     return found
@@ -209,7 +274,8 @@ def forget_fetchers(h: Hart, cells: u64) -> None:
     for i in range(h.hart_count):
         other = ptr_cast(EmuHart, h.harts[i])
         for n in range(u32(BANKS)):
-            for k in range(u32(CODE_ENTRIES)):
-                entry = other.banks[n].code[k]
-                if entry.cells == cells:
-                    entry.tag = INVALID
+            if other.banks[n].code_count != 0:
+                for k in range(u32(CODE_ENTRIES)):
+                    entry = other.banks[n].code[k]
+                    if entry.cells == cells:
+                        entry.tag = INVALID

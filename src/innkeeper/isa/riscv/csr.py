@@ -10,7 +10,7 @@ from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.fp import fp_read_flags, fp_update_ready, fp_write
 from innkeeper.isa.riscv.hart import NS_PER_TICK, VLEN, Hart
-from innkeeper.isa.riscv.mmu import flush_translations
+from innkeeper.isa.riscv.mmu import flush_translations, switch_address_space
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.trap import pending
 from innkeeper.native.intrinsics import addr, atomic_rmw, is_null, noinline, ref
@@ -349,16 +349,17 @@ def write_status(h: Hart, value: u64, writable: u64) -> None:
     else:
         h.mstatus = fresh & ~u64(st.SD)
     if ((fresh ^ before) & st.MXR) != 0:
-        flush_translations(h, u64(0), False)
+        flush_translations(h)
     fp_update_ready(h)
 
 
 def write_satp(h: Hart, value: u64) -> None:
-    """Write satp; an unsupported mode leaves it as it was (4.1.11); ASIDs are not implemented."""
+    """Write satp; an unsupported mode leaves it as it was (4.1.11). ASIDs have all 16 bits."""
     mode = value >> st.SATP_MODE_SHIFT
     if mode == 0 or (mode >= st.SATP_SV39 and mode <= u64(h.max_satp_mode)):
-        h.satp = value & ~u64(st.SATP_ASID)
-        flush_translations(h, u64(0), False)
+        before = h.satp
+        h.satp = value
+        switch_address_space(h, before)
 
 
 def write_pmpcfg(h: Hart, first: u32, value: u64) -> None:
@@ -367,7 +368,7 @@ def write_pmpcfg(h: Hart, first: u32, value: u64) -> None:
         cfg = (value >> (n * 8)) & 0x9F
         if (h.pmpcfg[first + n] & 128) == 0 and (cfg & 3) != 2:
             h.pmpcfg[first + n] = u8(cfg)
-    flush_translations(h, u64(0), False)
+    flush_translations(h)
 
 
 def write_pmpaddr(h: Hart, n: u32, value: u64) -> None:
@@ -377,7 +378,7 @@ def write_pmpaddr(h: Hart, n: u32, value: u64) -> None:
     if n < 15 and (h.pmpcfg[n + 1] & 0x98) == 0x88:
         return
     h.pmpaddr[n] = value & ((1 << 54) - 1)
-    flush_translations(h, u64(0), False)
+    flush_translations(h)
 
 
 @noinline
@@ -385,7 +386,6 @@ def write_machine(h: Hart, number: u32, value: u64) -> None:
     """Write a machine-level CSR."""
     if number == MSTATUS:
         write_status(h, value, u64(st.MSTATUS_WRITABLE))
-        flush_translations(h, u64(0), False)
     elif number == MEDELEG:
         h.medeleg = value & st.DELEGABLE_EXCEPTIONS
     elif number == MIDELEG:
@@ -398,7 +398,7 @@ def write_machine(h: Hart, number: u32, value: u64) -> None:
         h.mcounteren = value & 0xFFFFFFFF
     elif number == MENVCFG:
         h.menvcfg = value & st.MENVCFG_WRITABLE
-        flush_translations(h, u64(0), False)
+        flush_translations(h)
         update_timers(h)
     elif number == MSCRATCH:
         h.mscratch = value

@@ -54,6 +54,26 @@ def effective_priv(h: Hart, access: u32) -> u32:
     return h.priv
 
 
+def pmp_range(h: Hart, n: u32) -> tuple[u64, u64]:
+    """Return the first and last address that a PMP entry matches; first past last for none."""
+    top = h.pmpaddr[n]
+    mode = (u32(h.pmpcfg[n]) >> 3) & 3
+    if mode == PMP_TOR:
+        low = h.pmpaddr[n - 1] if n != 0 else u64(0)
+        if top > low:
+            return low << 2, (top << 2) - 1
+    elif mode == PMP_NA4:
+        return top << 2, (top << 2) | 3
+    elif mode == PMP_NAPOT:
+        ones = ctz(~top)
+        if ones >= 54:
+            return u64(0), ~u64(0)
+        span = u64(8) << ones
+        start = (top << 2) & ~(span - 1)
+        return start, start + (span - 1)
+    return ~u64(0), u64(0)
+
+
 @noinline
 def pmp_permits(h: Hart, pa: u64, size: u64, access: u32, priv: u32) -> bool:
     """Tell whether PMP lets an access through; one that is matched in part fails (3.7.1)."""
@@ -63,33 +83,12 @@ def pmp_permits(h: Hart, pa: u64, size: u64, access: u32, priv: u32) -> bool:
     elif access == ACCESS_EXEC:
         need = u32(PMP_X)
     last = pa + size - 1
-    low = u64(0)
     for n in range(h.pmp_count):
-        cfg = u32(h.pmpcfg[n])
-        top = h.pmpaddr[n]
-        mode = (cfg >> 3) & 3
-        start = u64(0)
-        end = u64(0)
-        if mode == PMP_TOR:
-            start = low << 2
-            end = (top << 2) - 1
-            if top <= low:
-                mode = u32(0)
-        elif mode == PMP_NA4:
-            start = top << 2
-            end = start + 3
-        elif mode == PMP_NAPOT:
-            ones = ctz(~top)
-            span = u64(8) << ones
-            start = (top << 2) & ~(span - 1)
-            end = start + (span - 1)
-            if ones >= 54:
-                start = u64(0)
-                end = ~u64(0)
-        low = top
-        if mode != 0 and pa <= end and last >= start:
+        start, end = pmp_range(h, n)
+        if start <= end and pa <= end and last >= start:
             if pa < start or last > end:
                 return False
+            cfg = u32(h.pmpcfg[n])
             if priv == st.PRIV_M and (cfg & PMP_LOCK) == 0:
                 return True
             return (cfg & need) == need
@@ -111,15 +110,15 @@ def pte_allows(h: Hart, pte: u64, access: u32, priv: u32) -> bool:
     return (pte & PTE_R) != 0 or ((pte & PTE_X) != 0 and (h.mstatus & st.MXR) != 0)
 
 
-def walk(h: Hart, va: u64, access: u32, priv: u32) -> tuple[u64, u64, u32]:
+def walk(h: Hart, va: u64, access: u32, priv: u32) -> tuple[u64, u64, u32, u64]:
     """Translate through the page tables (4.3.2).
 
-    Returns the physical address, the leaf PTE as memory holds it now, and the leaf's level.
-    Without translation the PTE is all permissions and the level 0.
+    Returns the physical address, the leaf PTE as memory holds it now, the leaf's level, and where
+    that PTE lies. Without translation the PTE is all permissions, its level and place are 0.
     """
     mode = h.satp >> st.SATP_MODE_SHIFT
     if priv == st.PRIV_M or mode == 0:
-        return va, u64(PTE_R | PTE_W | PTE_X | PTE_A | PTE_D), u32(0)
+        return va, u64(PTE_R | PTE_W | PTE_X | PTE_A | PTE_D), u32(0), u64(0)
     levels = u32(mode) - 5
     unused = (u32(64) - 12) - levels * 9
     if u64(i64(va << unused) >> unused) != va:
@@ -160,24 +159,34 @@ def walk(h: Hart, va: u64, access: u32, priv: u32) -> tuple[u64, u64, u32]:
                 continue
             pte = wanted
         page = ((ppn & ~low) | ((va >> 12) & low)) << 12
-        return page | (va & 0xFFF), pte, level
+        return page | (va & 0xFFF), pte, level, at
     page_fault(h, va, access)
-    return u64(0), u64(0), u32(0)
+    return u64(0), u64(0), u32(0), u64(0)
 
 
 @noinline
 def translate(h: Hart, va: u64, access: u32, size: u32) -> u64:
     """Return the physical address of an access within one page; raises the right fault."""
     priv = effective_priv(h, access)
-    pa, _, _ = walk(h, va, access, priv)
+    pa, _, _, _ = walk(h, va, access, priv)
     if not pmp_permits(h, pa, u64(size), access, priv):
         access_fault(h, va, access)
     return pa
 
 
-def flush_translations(h: Hart, va: u64, one_page: bool) -> None:
-    """Forget translations of `va`'s page, or all; the reference keeps none, an engine's TLB
-    does."""
+def flush_translations(h: Hart) -> None:
+    """Forget every translation; the reference keeps none, an engine's TLB does."""
+
+
+def fence_translations(h: Hart, va: u64, asid: u64, by_address: bool, by_asid: bool) -> None:
+    """Forget what SFENCE.VMA names: one address or all, one address space or all (4.2.1).
+
+    A fence that names an address space leaves global mappings alone.
+    """
+
+
+def switch_address_space(h: Hart, before: u64) -> None:
+    """Note that satp has changed from `before` (4.1.11)."""
 
 
 def fence_instructions(h: Hart) -> None:

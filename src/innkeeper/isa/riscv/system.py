@@ -6,7 +6,7 @@ from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.causes import BREAKPOINT, ECALL_U
 from innkeeper.isa.riscv.csr import csr_change, csr_read, csr_write, illegal
 from innkeeper.isa.riscv.hart import Hart, Operands
-from innkeeper.isa.riscv.mmu import fence_instructions, flush_translations
+from innkeeper.isa.riscv.mmu import fence_instructions, fence_translations
 from innkeeper.isa.riscv.ops import Trap, pc_of, publish, resync, resync_to
 from innkeeper.isa.riscv.spec import Extension
 from innkeeper.isa.riscv.trap import leave_to_machine, leave_to_supervisor
@@ -113,7 +113,8 @@ def wfi(h: Hart, i: Operands) -> None:
 def sfence_vma(h: Hart, i: Operands) -> None:
     if h.priv == st.PRIV_U or (h.priv == st.PRIV_S and (h.mstatus & st.TVM) != 0):
         illegal(h)
-    flush_translations(h, h.x[i.rs1], i.rs1 != 0)
+    asid = h.x[i.rs2] & (st.SATP_ASID >> st.SATP_ASID_SHIFT)
+    fence_translations(h, h.x[i.rs1], asid, i.rs1 != 0, i.rs2 != 0)
     resync(h, i)
 
 
