@@ -8,27 +8,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
-from innkeeper.base.errors import DownloadError, IntegrityError, StorageError
+from innkeeper.base.errors import DownloadError, IntegrityError
 from innkeeper.images.locks import locked
 from innkeeper.images.mirror import redact
 from innkeeper.images.paths import cache_dir, make_dir, storage_errors
 from innkeeper.images.progress import SILENT, Progress, Silent
-from innkeeper.images.transport import (
-    CHUNK_BYTES,
-    Interrupted,
-    NotOnMirror,
-    Unsatisfiable,
-    request,
-)
+from innkeeper.images.transfer import Transfer, persist
+from innkeeper.images.transport import NotOnMirror, request
 
 __all__ = ["Fetcher", "NotOnMirror", "Progress", "Silent", "Wanted"]
 
 MAX_FILE_BYTES = 4 << 30
 MAX_SMALL_BYTES = 16 << 20
-_TRIES = 4
-_FIRST_WAIT_S = 0.5
 T = TypeVar("T")
 
 
@@ -88,7 +81,16 @@ class Fetcher:
     def _download(self, wanted: Wanted, path: Path) -> None:
         part = path.with_name(f"{path.name}.part")
         token = self.progress.start(_name(wanted), wanted.size)
-        transfer = _Transfer(self, wanted, part, token)
+        transfer = Transfer(
+            ask=lambda start: request(
+                wanted.url, start=start, proxy=self.proxy, timeout_s=self.timeout_s
+            ),
+            part=part,
+            size=wanted.size,
+            digest=f"sha256:{wanted.sha256}",
+            what=redact(wanted.url),
+            show=lambda amount: self.progress.advance(token, amount),
+        )
         try:
             self._persist(transfer.run)
         finally:
@@ -97,104 +99,7 @@ class Fetcher:
             os.replace(part, path)
 
     def _persist(self, attempt: Callable[[], T]) -> T:
-        for number in range(_TRIES - 1):
-            try:
-                return attempt()
-            except Interrupted:
-                self.wait(_FIRST_WAIT_S * 2**number)
-        return attempt()
-
-
-@dataclass
-class _Transfer:
-    """One file on its way into its `.part`, which outlives us if we are killed."""
-
-    fetcher: Fetcher
-    wanted: Wanted
-    part: Path
-    token: int
-    _shown: int = 0
-
-    def run(self) -> None:
-        have = self.part.stat().st_size if self.part.exists() else 0
-        resumed = 0 < have <= self.wanted.size
-        try:
-            self._receive(have if resumed else 0)
-        except (IntegrityError, Unsatisfiable):
-            # The kept part may be from another file, or damaged: the whole of it, once more.
-            if not resumed:
-                raise
-            self._receive(0)
-
-    def _receive(self, start: int) -> None:
-        wanted, digest = self.wanted, hashlib.sha256()
-        try:
-            # Network failures arrive as `InnError`: an `OSError` in here is the host's disk.
-            with storage_errors("keep a download", self.part), self._open(start) as file:
-                if start and start == wanted.size:
-                    have = _rehash(file, digest.update, start)
-                    self._show(have)
-                else:
-                    have = self._pull(file, digest.update, start)
-                file.flush()
-                os.fsync(file.fileno())
-        except StorageError:
-            self.part.unlink(missing_ok=True)
-            raise
-        self._judge(have, digest.hexdigest())
-
-    def _open(self, start: int) -> IO[bytes]:
-        return self.part.open("r+b" if start else "w+b")
-
-    def _pull(self, file: IO[bytes], update: Callable[[bytes], object], start: int) -> int:
-        """Append what the mirror sends; return the length reached, at most a chunk too much."""
-        url, fetcher = self.wanted.url, self.fetcher
-        with request(url, start=start, proxy=fetcher.proxy, timeout_s=fetcher.timeout_s) as answer:
-            if answer.start not in (0, start):
-                raise Unsatisfiable(f"{redact(url)} answered with the wrong range")
-            have = _rehash(file, update, answer.start)
-            file.seek(have)
-            file.truncate(have)
-            self._show(have)
-            for chunk in answer.chunks():
-                have += len(chunk)
-                if have > self.wanted.size:
-                    break
-                file.write(chunk)
-                update(chunk)
-                self._show(have)
-        return have
-
-    def _judge(self, have: int, sha256: str) -> None:
-        wanted = self.wanted
-        if have < wanted.size:
-            raise Interrupted(
-                f"cannot download {redact(wanted.url)}",
-                why=f"the connection ended after {have} of {wanted.size} bytes",
-                fix="run it again: what has arrived is kept",
-            )
-        if have > wanted.size or sha256 != wanted.sha256:
-            self.part.unlink(missing_ok=True)
-            raise IntegrityError(
-                f"{redact(wanted.url)} is not the file that the release names",
-                why=f"its SHA-256 is {sha256}, not {wanted.sha256}"
-                if have == wanted.size
-                else f"it is longer than {wanted.size} bytes",
-                fix="try again later: the mirror may be in the middle of an update",
-            )
-
-    def _show(self, have: int) -> None:
-        self.fetcher.progress.advance(self.token, have - self._shown)
-        self._shown = have
-
-
-def _rehash(file: IO[bytes], update: Callable[[bytes], object], length: int) -> int:
-    """Feed the first `length` bytes to `update`; return how many there were."""
-    done = 0
-    while done < length and (chunk := file.read(min(CHUNK_BYTES, length - done))):
-        update(chunk)
-        done += len(chunk)
-    return done
+        return persist(attempt, self.wait)
 
 
 def _matches(path: Path, wanted: Wanted) -> bool:

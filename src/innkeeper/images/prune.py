@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from innkeeper.images.locks import locked, try_lock
+from innkeeper.images.locks import try_lock
 from innkeeper.images.paths import cache_dir, storage_errors
 from innkeeper.images.store import Kernel, Store, kernel_blobs
 
@@ -25,8 +25,8 @@ def prune(store: Store, *, downloads: bool = True, cache: Path | None = None) ->
 
     Waits for builds in progress, and keeps new ones waiting meanwhile.
     """
-    tally = _Tally()
-    with locked(store.root / "locks/prune.lock"), storage_errors("prune", store.root):
+    tally = Tally()
+    with store.pruning(), storage_errors("prune", store.root):
         images = store.images()
         kept = {blob.sha256 for image in images for blob in image.blobs()}
         kernels = {image.kernel.sha256 for image in images}
@@ -39,7 +39,7 @@ def prune(store: Store, *, downloads: bool = True, cache: Path | None = None) ->
         for path in (store.root / "blobs").rglob("*"):
             if path.is_file() and path.name not in kept:
                 tally.unlink(path)
-        _sweep(store.root / "tmp", tally)
+        sweep(store.root / "tmp", tally)
         if downloads:
             for path in (cache or cache_dir() / "downloads").rglob("*"):
                 # Lock files stay: another process may be waiting on one.
@@ -49,11 +49,14 @@ def prune(store: Store, *, downloads: bool = True, cache: Path | None = None) ->
 
 
 @dataclass
-class _Tally:
+class Tally:
+    """What has been removed so far."""
+
     files: int = 0
     bytes: int = 0
 
     def unlink(self, path: Path) -> None:
+        """Remove a file, and count it if it was there."""
         try:
             occupied = path.lstat().st_blocks * 512
             path.unlink()
@@ -63,7 +66,7 @@ class _Tally:
         self.bytes += occupied
 
 
-def _sweep(folder: Path, tally: _Tally) -> None:
+def sweep(folder: Path, tally: Tally) -> None:
     """Remove the staging folders whose makers are gone."""
     if not folder.is_dir():
         return

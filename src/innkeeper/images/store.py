@@ -13,18 +13,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
 import msgspec
 
 from innkeeper.base.errors import ImageError, NotFoundError, UsageError
-from innkeeper.images.locks import locked, try_lock
 from innkeeper.images.paths import data_dir, make_dir, storage_errors
+from innkeeper.images.shelf import Shelf, sync_folder
 
 MAX_MANIFEST_BYTES = 16 << 20
 _CHUNK_BYTES = 1 << 20
@@ -98,11 +94,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 T = TypeVar("T", Manifest, Kernel)
 
 
-class Store:
+class Store(Shelf):
     """The images of one user; `root` is `XDG_DATA_HOME/innkeeper` unless given."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = root or data_dir()
+        super().__init__(root or data_dir())
 
     def blob_path(self, blob: Blob) -> Path:
         """Return the file of a content, which must never be written to."""
@@ -131,7 +127,7 @@ class Store:
             path.chmod(0o444)
             make_dir(target.parent)
             os.replace(path, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         return blob
 
     def put(self, data: bytes) -> Blob:
@@ -143,30 +139,6 @@ class Store:
                     (folder / "blob").write_bytes(data)
                 self.adopt(folder / "blob")
         return blob
-
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
-        """Give a folder on the store's file system that is gone afterwards, come what may."""
-        parent = make_dir(self.root / "tmp")
-        with storage_errors("make a temporary folder", parent):
-            folder = Path(tempfile.mkdtemp(dir=parent))
-            fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            try_lock(fd)  # the sign for `prune` that its maker is alive
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(fd)
-
-    def lock(self, key: str) -> AbstractContextManager[None]:
-        """Hold the lock of a thing being made, so that two processes make it once."""
-        return locked(self.root / "locks" / f"{key}.lock")
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep `prune` away while blobs are made that no manifest names yet."""
-        with locked(self.root / "locks/prune.lock", shared=True):
-            yield
 
     def save(self, manifest: Manifest) -> None:
         """Write (or replace) an image's manifest."""
@@ -212,16 +184,8 @@ class Store:
         return kernel if kernel and all(map(self.has, kernel_blobs(kernel))) else None
 
     def _save(self, folder: str, key: str, value: Manifest | Kernel) -> None:
-        path = self._path(folder, key)
-        make_dir(path.parent)
-        with self.staging() as staging, storage_errors("keep a manifest", path):
-            temporary = staging / "manifest"
-            with temporary.open("wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(value), indent=2))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2)
+        self.write(self._path(folder, key), text)
 
     def _load(self, folder: str, key: str, kind: type[T]) -> T | None:
         return self.read_manifest(self._path(folder, key), kind)
@@ -288,11 +252,3 @@ def sparse_digest(file: IO[bytes]) -> str:
         if offset < stop:
             raise ImageError("a file was cut short while it was read")
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -7,7 +7,7 @@ memory does not grow with what an archive claims.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -38,6 +38,7 @@ class Kind(Enum):
 _KINDS = {
     b"\0": Kind.FILE, b"0": Kind.FILE, b"7": Kind.FILE, b"1": Kind.HARDLINK,
     b"2": Kind.SYMLINK, b"3": Kind.CHAR, b"4": Kind.BLOCK, b"5": Kind.DIR, b"6": Kind.FIFO,
+    b"S": Kind.FILE,
 }  # fmt: skip
 _EXTENSIONS = (b"L", b"K", b"x", b"g")
 
@@ -84,9 +85,13 @@ class TarReader:
             if kind in _EXTENSIONS:
                 self._extend(kind, header, common if kind == b"g" else pax)
                 continue
-            entry = self._entry(header, {**common, **pax})
+            found = {**common, **pax}
             pax = {}
-            self._left = (entry.size + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
+            entry = self._entry(header, found)
+            if kind == b"S" or any(key.startswith("GNU.sparse.") for key in found):
+                yield self._sparse(entry, header, found)
+                continue
+            self._left = _padded(entry.size)
             yield entry, _Data(self, entry.size)
         raise self._bad(f"more than {MAX_ENTRIES} entries")
 
@@ -97,6 +102,24 @@ class TarReader:
             raise self._bad("it is cut short")
         self._left -= size
         return data
+
+    def _sparse(self, entry: Entry, header: bytes, pax: dict[str, bytes]) -> tuple[Entry, Readable]:
+        """Return a sparse file as it was before it was archived."""
+        from innkeeper.images import tarsparse
+
+        if header[156:157] == b"S":
+            pieces, size = tarsparse.old_map(header, lambda: self._stream.read(BLOCK_BYTES))
+            self._left = _padded(entry.size)
+        else:
+            self._left = _padded(entry.size)
+            pieces, size = tarsparse.pax_map(pax, self.take)
+        if size > MAX_FILE_BYTES or entry.kind is not Kind.FILE:
+            raise self._bad("a sparse file that cannot be")
+        path = pax.get("GNU.sparse.name", b"").decode("utf-8", "surrogateescape") or entry.path
+        if len(path) > MAX_PATH_BYTES or "\0" in path:
+            raise self._bad("a path that cannot be")
+        tarsparse.check(pieces, size, self._left)
+        return replace(entry, path=path, size=size), tarsparse.Sparse(pieces, size, self.take)
 
     def _skip(self) -> None:
         while self._left > 0:
@@ -113,7 +136,7 @@ class TarReader:
         size = self._number(header[124:136], "size")
         if size > MAX_EXTENSION_BYTES:
             raise self._bad(f"an extended header of {size} bytes")
-        self._left = (size + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
+        self._left = _padded(size)
         data = self.take(size)
         if kind in (b"L", b"K"):
             into["path" if kind == b"L" else "linkpath"] = data.split(b"\0", 1)[0]
@@ -137,7 +160,7 @@ class TarReader:
 
     def _entry(self, header: bytes, pax: dict[str, bytes]) -> Entry:
         kind = _KINDS.get(header[156:157])
-        if kind is None or any(key.startswith("GNU.sparse") for key in pax):
+        if kind is None:
             raise self._bad(f"an entry of unknown type {header[156:157]!r}")
         path, target = pax.get("path"), pax.get("linkpath")
         if path is None:
@@ -206,6 +229,10 @@ class _Data:
         data = self._reader.take(size) if size else b""
         self._left -= size
         return data
+
+
+def _padded(size: int) -> int:
+    return (size + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
 
 
 def _text(raw: bytes) -> bytes:

@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
 from innkeeper.images.paths import storage_errors
-from innkeeper.images.tarsafe import Kind
+from innkeeper.images.tarout import TarOut
+from innkeeper.images.tarsafe import Entry, Kind
 from innkeeper.images.tree import Node, Tree
-
-_TYPES = {
-    Kind.FILE: tarfile.REGTYPE,
-    Kind.DIR: tarfile.DIRTYPE,
-    Kind.SYMLINK: tarfile.SYMTYPE,
-    Kind.CHAR: tarfile.CHRTYPE,
-    Kind.BLOCK: tarfile.BLKTYPE,
-    Kind.FIFO: tarfile.FIFOTYPE,
-}
 
 
 def write(tree: Tree, target: Path) -> None:
     """Write `tree` to the file `target`; `StorageError` when the disk is full."""
-    with (
-        storage_errors("write a root file system", target),
-        tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for info, node in _entries(tree):
-            content = cast("IO[bytes]", _Content(tree, node)) if info.isreg() else None
-            tar.addfile(info, content)
+    with storage_errors("write a root file system", target), target.open("wb") as out:
+        tar = TarOut(out)
+        for entry, node in _entries(tree):
+            tar.entry(entry, cast("IO[bytes]", _Content(tree, node)))
+        tar.close()
 
 
-def _entries(tree: Tree) -> Iterator[tuple[tarfile.TarInfo, Node]]:
+def _entries(tree: Tree) -> Iterator[tuple[Entry, Node]]:
     first: dict[Node, str] = {}
     for path, node in tree.walk():
-        info = tarfile.TarInfo(f"./{path}")
-        info.mode, info.uid, info.gid, info.mtime = node.mode, node.uid, node.gid, node.mtime
-        info.type, info.linkname = _TYPES[node.kind], node.target
-        info.devmajor, info.devminor = node.device
+        kind, target, size = node.kind, node.target, 0
+        name = f"./{path}"
         if node in first:
-            info.type, info.linkname = tarfile.LNKTYPE, first[node]
+            kind, target = Kind.HARDLINK, first[node]
         elif node.kind is Kind.FILE:
-            info.size = node.content.size
-            first[node] = info.name
-        info.pax_headers = {
-            f"SCHILY.xattr.{key}": value.decode("utf-8", "surrogateescape")
-            for key, value in node.xattrs.items()
-        }
-        yield info, node
+            size = node.content.size
+            first[node] = name
+        yield (
+            Entry(
+                name, kind, node.mode, node.uid, node.gid, node.mtime, size=size, target=target,
+                device=node.device, xattrs=node.xattrs,
+            ),
+            node,
+        )  # fmt: skip
 
 
 class _Content:
