@@ -1,4 +1,4 @@
-"""`inn image`: build, list, inspect and remove images."""
+"""`inn image`: build, list, inspect and remove images of both kinds, machines' and OCI's."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from innkeeper.cli import image_files
 from innkeeper.cli.options import ARCHITECTURES, combined, json_option
 from innkeeper.cli.progress import in_words, shown_progress
 from innkeeper.cli.table import show_rows
 
 if TYPE_CHECKING:
+    from innkeeper.images.oci.content import ContentStore
+    from innkeeper.images.oci.image import Image
     from innkeeper.images.store import Manifest, Store
 
 DEFAULT_SUITE = "trixie"
@@ -19,6 +22,7 @@ _EXAMPLES = """\b
 Examples:
   inn image build busybox
   inn image build debian --include python3 --include gcc --tag debian-dev
+  inn image load busybox.tar
   inn image ls -o json
   inn image rm debian && inn image prune"""
 
@@ -38,7 +42,15 @@ mirror_option = click.option(
 
 @click.group(epilog=_EXAMPLES)
 def image() -> None:
-    """Build, list, inspect and remove images."""
+    """Build, list, inspect and remove images.
+
+    There are two kinds: images of machines, with a kernel, called by a plain name (debian);
+    and OCI images, called [REGISTRY/]NAME[:TAG]. A plain name means the former if there is one.
+    """
+
+
+for _command in image_files.COMMANDS:
+    image.add_command(_command)
 
 
 @image.command(epilog="\b\nExample:\n  inn image build debian --include git --tag debian-git")
@@ -66,19 +78,33 @@ def pull(name: str, **options: Any) -> None:
 @json_option
 def ls(output: str) -> None:
     """List the images that are here."""
+    from innkeeper.images.oci.image import images_of
+
     store = _store()
     rows = [_row(store, found) for found in store.images()]
-    show_rows(rows, columns=["name", "suite", "arch", "size", "created", "state"], output=output)
+    rows += [_oci_row(found) for _, images in images_of(_oci()) for found in images]
+    columns = ["name", "kind", "suite", "arch", "size", "created", "state"]
+    show_rows(rows, columns=columns, output=output)
 
 
-@image.command(epilog="\b\nExample:\n  inn image inspect debian | jq .packages")
+@image.command(
+    epilog="\b\nExamples:\n  inn image inspect debian | jq .packages\n"
+    "  inn image inspect --platform linux/riscv64 busybox:latest"
+)
 @click.argument("name")
 @which_options
-def inspect(name: str, suite: str, arch: str) -> None:
+@image_files.platform_option
+def inspect(name: str, suite: str, arch: str, platform: str | None) -> None:
     """Show all that is known of the image NAME, as JSON."""
-    import msgspec
+    from innkeeper.images.oci.describe import describe_image
 
     store = _store()
+    if not _is_machine(store, name, suite=suite, arch=arch):
+        wanted = image_files.parse(platform)
+        click.echo(json.dumps(describe_image(_oci(), name, wanted), indent=2))
+        return
+    import msgspec
+
     found = store.get(name, suite=suite, arch=arch)
     facts = msgspec.to_builtins(found)
     for part in ("kernel", "initrd", "disk", "setup_initrd"):
@@ -88,17 +114,22 @@ def inspect(name: str, suite: str, arch: str) -> None:
     click.echo(json.dumps(facts, indent=2))
 
 
-@image.command(epilog="\b\nExample:\n  inn image rm debian busybox")
+@image.command(epilog="\b\nExample:\n  inn image rm debian busybox:latest")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @which_options
 def rm(names: tuple[str, ...], suite: str, arch: str) -> None:
     """Remove images; `inn image prune` then gives the space back."""
-    store = _store()
-    for name in names:
-        store.get(name, suite=suite, arch=arch)
-    for name in names:
+    from innkeeper.images.oci.image import find_target
+
+    store, oci = _store(), _oci()
+    machines = [name for name in names if _is_machine(store, name, suite=suite, arch=arch)]
+    tags = [find_target(oci, name)[0] for name in names if name not in machines]
+    for name in machines:
         store.remove(name, suite=suite, arch=arch)
         click.echo(f"{name} {suite} {arch}")
+    for tag in tags:
+        oci.untag(tag)
+        click.echo(tag)
 
 
 @image.command(epilog="\b\nExample:\n  inn image prune --keep-downloads")
@@ -106,15 +137,38 @@ def rm(names: tuple[str, ...], suite: str, arch: str) -> None:
 def prune(keep_downloads: bool) -> None:
     """Remove what no image needs: contents, leftovers of killed builds, downloads."""
     from innkeeper.images import prune as pruning
+    from innkeeper.images.oci import reach
 
     done = pruning.prune(_store(), downloads=not keep_downloads)
-    click.echo(f"{done.files} files removed, {in_words(done.bytes)} freed")
+    more = reach.prune(_oci())
+    freed = in_words(done.bytes + more.bytes)
+    click.echo(f"{done.files + more.files} files removed, {freed} freed")
 
 
 def _store() -> Store:
     from innkeeper.images.store import Store
 
     return Store()
+
+
+def _oci() -> ContentStore:
+    from innkeeper.images.oci.content import ContentStore
+
+    return ContentStore()
+
+
+def _is_machine(store: Store, name: str, *, suite: str, arch: str) -> bool:
+    """Tell whether a name means an image of a machine: it is plain, and there is one.
+
+    Of a name that means nothing at all the error should say how machines' images are made, too.
+    """
+    from innkeeper.images.debian import RECIPES
+
+    if set(name) & set(":/@") or not name:
+        return False
+    if store.find(name, suite=suite, arch=arch) is not None:
+        return True
+    return name in RECIPES and _oci().lookup(f"{name}:latest") is None
 
 
 def _make(name: str, options: dict[str, Any]) -> None:
@@ -132,6 +186,7 @@ def _row(store: Store, found: Manifest) -> dict[str, Any]:
         occupied += path.stat().st_blocks * 512 if path.exists() else 0
     return {
         "name": found.name,
+        "kind": "machine",
         "suite": found.suite,
         "arch": found.arch,
         "size": in_words(occupied),
@@ -140,4 +195,22 @@ def _row(store: Store, found: Manifest) -> dict[str, Any]:
         "state": found.state,
         "kernel": found.kernel_release,
         "include": list(found.include),
+    }
+
+
+def _oci_row(found: Image) -> dict[str, Any]:
+    from innkeeper.images.oci.platforms import describe
+
+    size = sum(d.size for d in (found.manifest.config, *found.manifest.layers))
+    return {
+        "name": found.name,
+        "kind": "oci",
+        "suite": "-",
+        "arch": describe(found.platform).removeprefix("linux/"),
+        "size": in_words(size),
+        "size_bytes": size,
+        "created": found.config.created or "",
+        "state": "incomplete" if found.missing() else "ready",
+        "digest": found.descriptor.digest,
+        "id": found.id,
     }

@@ -1,0 +1,1 @@
+"""OCI images: documents, content store, layouts, layers, registries, root file systems."""

@@ -1,0 +1,206 @@
+"""A container's root file system: the image's shared layers, and the container's writes above.
+
+    CONTAINER/rootfs.json   what it was made from, and how
+    CONTAINER/rootfs/       the root: an overlay mount, or a copy
+    CONTAINER/upper/ work/  the container's writes, when it is an overlay
+
+Only what a start needs is imported here: unpacking, diff and commit come later, if at all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from innkeeper.base.errors import ImageError, NotFoundError, StorageError
+from innkeeper.base.record import record
+from innkeeper.images.oci.content import ContentStore
+from innkeeper.images.oci.documents import Descriptor
+from innkeeper.images.oci.image import Image
+from innkeeper.images.oci.layer_store import LayerStore, chain_ids, remove_tree
+from innkeeper.images.oci.mounting import mount_overlay, overlay_data, unmount
+from innkeeper.images.paths import make_dir, storage_errors
+from innkeeper.images.progress import SILENT, Progress
+
+RECORD_FILE = "rootfs.json"
+OVERLAY, COPY = "overlay", "copy"
+MAX_RECORD_BYTES = 1 << 20
+
+
+class RootfsRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container's root file system was made from; `layers` are ChainIDs, bottom first."""
+
+    image: str
+    manifest: Descriptor
+    layers: tuple[str, ...]
+    kind: str
+    rootless: bool
+
+
+@record(kw_only=True)
+class RootfsMount:
+    """A root file system that is ready: `path` is what `root.path` of a bundle should be.
+
+    With kind `overlay`, `lower` are the unpacked layers, top first, and `upper` has the container's
+    writes. With `mounted` false (asked for, see `prepare_rootfs`) the caller mounts it, in the
+    user and mount namespace of its choice: type `overlay`, data `options`.
+    """
+
+    path: Path
+    kind: str
+    lower: tuple[Path, ...] = ()
+    upper: Path | None = None
+    work: Path | None = None
+    options: str = ""
+    mounted: bool = False
+
+
+def prepare_rootfs(
+    image: Image,
+    container_dir: Path,
+    *,
+    rootless: bool,
+    overlay: bool | None = None,
+    mount: bool = True,
+    progress: Progress = SILENT,
+) -> RootfsMount:
+    """Make the root file system of a new container from `image`, unpacking what is not yet.
+
+    `overlay` None takes overlayfs where this process may mount it (with `userxattr` when
+    `rootless`, so inside a user namespace), and a copy, sharing contents where the disk can,
+    anywhere else. `mount=False` prepares the overlay and leaves the mounting to the caller. What
+    is made stays until `release_rootfs`, and keeps the image's layers from being pruned.
+    """
+    store = image.store
+    make_dir(container_dir)
+    with store.in_use():
+        layers = LayerStore(store, rootless=rootless)
+        lower = tuple(reversed(layers.unpack(image, progress=progress)))
+        _hold(store, image, container_dir)
+    chosen: RootfsMount | None = None
+    if overlay is not False:
+        chosen = _overlay(container_dir, lower, rootless=rootless, mount=mount, must=bool(overlay))
+    if chosen is None:
+        chosen = _copy(container_dir, lower, rootless=rootless)
+    made = RootfsRecord(
+        image=image.name,
+        manifest=image.descriptor,
+        layers=tuple(chain_ids(image)),
+        kind=chosen.kind,
+        rootless=rootless,
+    )
+    with storage_errors("keep a container", container_dir):
+        (container_dir / RECORD_FILE).write_bytes(msgspec.json.encode(made))
+    return chosen
+
+
+def open_rootfs(container_dir: Path, store: ContentStore) -> tuple[RootfsRecord, RootfsMount]:
+    """Return what `prepare_rootfs` made in a folder; `NotFoundError` when it made nothing."""
+    path = container_dir / RECORD_FILE
+    try:
+        with path.open("rb") as file:
+            made = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=RootfsRecord)
+    except FileNotFoundError:
+        raise NotFoundError(f"{container_dir} has no root file system of ours") from None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ImageError(f"{path} is damaged", why=str(error)) from error
+    layers = LayerStore(store, rootless=made.rootless)
+    lower = tuple(layers.path(chain) for chain in reversed(made.layers))
+    root = container_dir / "rootfs"
+    if made.kind == COPY:
+        return made, RootfsMount(path=root, kind=COPY, lower=lower)
+    upper, work = container_dir / "upper", container_dir / "work"
+    options = overlay_data(lower or (container_dir / "empty",), upper, work, user=made.rootless)
+    return made, RootfsMount(
+        path=root, kind=OVERLAY, lower=lower, upper=upper, work=work, options=options,
+        mounted=os.path.ismount(root),
+    )  # fmt: skip
+
+
+def remount_rootfs(container_dir: Path, store: ContentStore) -> RootfsMount:
+    """Mount a container's overlay again, as after a restart of the host."""
+    made, found = open_rootfs(container_dir, store)
+    if found.kind == OVERLAY and not found.mounted:
+        assert found.upper is not None and found.work is not None
+        lower = found.lower or (container_dir / "empty",)
+        mount_overlay(lower, found.upper, found.work, found.path, user=made.rootless)
+        return open_rootfs(container_dir, store)[1]
+    return found
+
+
+def release_rootfs(container_dir: Path, store: ContentStore) -> None:
+    """Unmount and remove a container's root file system; nothing happens when there is none."""
+    from innkeeper.images.oci.reach import lease_path
+
+    unmount(container_dir / "rootfs")
+    for name in ("rootfs", "upper", "work", "empty"):
+        remove_tree(container_dir / name)
+    (container_dir / RECORD_FILE).unlink(missing_ok=True)
+    lease_path(store, container_dir).unlink(missing_ok=True)
+
+
+def _hold(store: ContentStore, image: Image, container_dir: Path) -> None:
+    from innkeeper.images.oci.reach import Lease, lease_path
+
+    lease = Lease(str(container_dir.absolute()), image.descriptor, tuple(chain_ids(image)))
+    store.write(lease_path(store, container_dir), msgspec.json.encode(lease))
+
+
+def _overlay(
+    container_dir: Path, lower: tuple[Path, ...], *, rootless: bool, mount: bool, must: bool
+) -> RootfsMount | None:
+    """Set up the overlay; None when this process cannot mount it and does not have to."""
+    root, upper, work = (container_dir / name for name in ("rootfs", "upper", "work"))
+    with storage_errors("make a container", container_dir):
+        for folder in (root, upper, work):
+            folder.mkdir(mode=0o755, exist_ok=True)
+        if not lower:  # an image without layers
+            (container_dir / "empty").mkdir(exist_ok=True)
+    below = lower or (container_dir / "empty",)
+    _same_root(below[0], upper, rootless=rootless)
+    if mount:
+        try:
+            mount_overlay(below, upper, work, root, user=rootless)
+        except StorageError:
+            if must:
+                raise
+            remove_tree(upper)
+            remove_tree(work)
+            return None
+    return RootfsMount(
+        path=root, kind=OVERLAY, lower=lower, upper=upper, work=work, mounted=mount,
+        options=overlay_data(below, upper, work, user=rootless),
+    )  # fmt: skip
+
+
+def _same_root(lower: Path, upper: Path, *, rootless: bool) -> None:
+    """Give the overlay's root the attributes of the image's: it takes those of the top."""
+    from innkeeper.images.oci.copying import copy_attributes
+
+    with storage_errors("make a container", upper):
+        old = os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        new = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            copy_attributes(old, new, rootless=rootless)
+        finally:
+            os.close(old)
+            os.close(new)
+
+
+def _copy(container_dir: Path, lower: tuple[Path, ...], *, rootless: bool) -> RootfsMount:
+    from innkeeper.images.oci.copying import UnionCopy
+    from innkeeper.images.oci.union import Union
+
+    root = container_dir / "rootfs"
+    with storage_errors("copy a root file system", root):
+        root.mkdir(mode=0o755, exist_ok=True)
+        target = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if lower:
+                with Union(lower) as union:
+                    UnionCopy(union, target, rootless=rootless).run()
+        finally:
+            os.close(target)
+    return RootfsMount(path=root, kind=COPY, lower=lower)
