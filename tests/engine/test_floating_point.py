@@ -1,4 +1,4 @@
-"""Every F and D instruction at the edges: the host's unit against softfloat, flags too."""
+"""Every F, D, Zfh and Zfa instruction at the edges: the host's unit against softfloat, flags too."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ TABLE = RAM_BASE + 0x4_0000
 RESULTS = RAM_BASE + 0x8_0000
 VALUES = 64
 SAMPLES = 5
-MEMORY = ("flw", "fsw", "fld", "fsd")
+MEMORY = ("flw", "fsw", "fld", "fsd", "flh", "fsh")
 ARITHMETIC = [
-    i for e in extensions() if e.name in ("F", "D") for i in e.instructions if i.name not in MEMORY
+    i
+    for e in extensions()
+    if e.name in ("F", "D", "Zfh", "Zfa")
+    for i in e.instructions
+    if i.name not in MEMORY
 ]
 HEAD = f"""
 _start:
@@ -36,6 +40,8 @@ def one(rng: random.Random, instruction: Instruction, mode: int) -> list[int | s
         lines.append(f"fld fa{n}, {rng.randrange(VALUES) * 8}(s0)")
     lines.append(f"ld a0, {(VALUES + rng.randrange(VALUES)) * 8}(s0)")
     lines.append("csrw fflags, x0")
+    if instruction.name == "fcvtmod.w.d":
+        mode = 1
     values = {"rd": 13, "rs1": 10, "rs2": 11, "rs3": 12}
     values = {k: v for k, v in values.items() if k in instruction.registers}
     lines.append(encode(instruction, values | ({"imm": mode} if instruction.pieces else {})))

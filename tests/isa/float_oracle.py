@@ -239,6 +239,20 @@ def oracle_to_int(f: Format, a: int, *, bits: int, signed: bool, mode: int) -> A
     return extended % 2**64, flags
 
 
+def oracle_round(f: Format, a: int, mode: int, *, exact: bool) -> Answer:
+    """Return the integral number that `a` rounds to; `exact` tells whether inexactness shows."""
+    if f.is_nan(a):
+        return f.nan, NV if f.is_snan(a) else 0
+    if f.is_inf(a):
+        return a, 0
+    whole, part = units_of(f.value(a))(0)
+    number = round_integer(whole, part, negative=f.negative(a), mode=mode)
+    signed = Fraction(-number if f.negative(a) else number)
+    bits, flags = round_fraction(f, signed, mode=mode, zero=a & f.sign)
+    assert flags == 0
+    return bits, NX if exact and part != EXACT else 0
+
+
 def oracle_convert(f: Format, to: Format, a: int, mode: int) -> Answer:
     """Return what conversion between formats gives."""
     sign = to.sign if f.negative(a) else 0

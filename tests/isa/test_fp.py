@@ -1,4 +1,4 @@
-"""The F and D instructions: encodings, checks, NaN boxing, CSR state, and each one's meaning."""
+"""The F, D, Zfh and Zfa instructions: encodings, checks, NaN boxing, CSR state, and each one's meaning."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.codec import InstructionSet, encode
 from innkeeper.isa.riscv.fp import F, fp_read_flags, fp_update_ready, fp_write
 from innkeeper.isa.riscv.fp_double import D
+from innkeeper.isa.riscv.fp_half import ZFH
 from innkeeper.isa.riscv.hart import SINK, Hart, Operands
+from innkeeper.isa.riscv.names import FLI_NAMES
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.spec import Instruction
+from innkeeper.isa.riscv.zfa import ZFA
 from innkeeper.native.types import Ptr, u32
 
-INSTRUCTIONS = {i.name: i for e in (F, D) for i in e.instructions}
+INSTRUCTIONS = {i.name: i for e in (F, D, ZFH, ZFA) for i in e.instructions}
 BOX = 0xFFFFFFFF << 32
+H_BOX, NAN16 = (1 << 64) - (1 << 16), 0x7E00
 NAN32, NAN64 = 0x7FC00000, 0x7FF8 << 48
 NX, UF, OF, DZ, NV = 1, 2, 4, 8, 16
 OFF, INITIAL, CLEAN, DIRTY = (n << 13 for n in range(4))
@@ -27,7 +31,7 @@ SD = 1 << 63
 DYN = 7
 RAM_BASE = 0x80000000
 
-# rd 13, rs1 10, rs2 11, rs3 12, rm dyn, as GNU binutils reads them.
+# rd 13, rs1 10, rs2 11, rs3 12, rm dyn, as GNU binutils reads them (Zfh and Zfa: LLVM).
 WORDS = {
     "flw": 0x00052687, "fsw": 0x00B52027, "fmadd.s": 0x60B576C3, "fmsub.s": 0x60B576C7,
     "fnmsub.s": 0x60B576CB, "fnmadd.s": 0x60B576CF, "fadd.s": 0x00B576D3, "fsub.s": 0x08B576D3,
@@ -46,15 +50,37 @@ WORDS = {
     "fcvt.lu.d": 0xC23576D3, "fcvt.d.w": 0xD20576D3, "fcvt.d.wu": 0xD21576D3,
     "fcvt.d.l": 0xD22576D3, "fcvt.d.lu": 0xD23576D3, "fcvt.s.d": 0x401576D3,
     "fcvt.d.s": 0x420576D3, "fmv.x.d": 0xE20506D3, "fmv.d.x": 0xF20506D3,
+    "flh": 0x00051687, "fsh": 0x00B51027, "fmadd.h": 0x64B576C3, "fmsub.h": 0x64B576C7,
+    "fnmsub.h": 0x64B576CB, "fnmadd.h": 0x64B576CF, "fadd.h": 0x04B576D3, "fsub.h": 0x0CB576D3,
+    "fmul.h": 0x14B576D3, "fdiv.h": 0x1CB576D3, "fsqrt.h": 0x5C0576D3, "fsgnj.h": 0x24B506D3,
+    "fsgnjn.h": 0x24B516D3, "fsgnjx.h": 0x24B526D3, "fmin.h": 0x2CB506D3, "fmax.h": 0x2CB516D3,
+    "feq.h": 0xA4B526D3, "flt.h": 0xA4B516D3, "fle.h": 0xA4B506D3, "fclass.h": 0xE40516D3,
+    "fcvt.w.h": 0xC40576D3, "fcvt.wu.h": 0xC41576D3, "fcvt.l.h": 0xC42576D3,
+    "fcvt.lu.h": 0xC43576D3, "fcvt.h.w": 0xD40576D3, "fcvt.h.wu": 0xD41576D3,
+    "fcvt.h.l": 0xD42576D3, "fcvt.h.lu": 0xD43576D3, "fcvt.h.s": 0x440576D3,
+    "fcvt.s.h": 0x402576D3, "fcvt.h.d": 0x441576D3, "fcvt.d.h": 0x422576D3, "fmv.x.h": 0xE40506D3,
+    "fmv.h.x": 0xF40506D3, "fli.s": 0xF01506D3, "fminm.s": 0x28B526D3, "fmaxm.s": 0x28B536D3,
+    "fleq.s": 0xA0B546D3, "fltq.s": 0xA0B556D3, "fround.s": 0x404576D3, "froundnx.s": 0x405576D3,
+    "fli.d": 0xF21506D3, "fminm.d": 0x2AB526D3, "fmaxm.d": 0x2AB536D3, "fleq.d": 0xA2B546D3,
+    "fltq.d": 0xA2B556D3, "fround.d": 0x424576D3, "froundnx.d": 0x425576D3, "fli.h": 0xF41506D3,
+    "fminm.h": 0x2CB526D3, "fmaxm.h": 0x2CB536D3, "fleq.h": 0xA4B546D3, "fltq.h": 0xA4B556D3,
+    "fround.h": 0x444576D3, "froundnx.h": 0x445576D3, "fcvtmod.w.d": 0xC28516D3,
 }  # fmt: skip
 
 every = pytest.mark.parametrize("name", list(INSTRUCTIONS))
-rounding = pytest.mark.parametrize("name", [n for n, i in INSTRUCTIONS.items() if i.reserved])
+rounding = pytest.mark.parametrize(
+    "name", [n for n, i in INSTRUCTIONS.items() if i.reserved and n != "fcvtmod.w.d"]
+)
 
 
 def s(x: float) -> int:
     """Return a single's register image."""
     return BOX | struct.unpack("<I", struct.pack("<f", x))[0]
+
+
+def half(x: float) -> int:
+    """Return a half's register image."""
+    return H_BOX | struct.unpack("<H", struct.pack("<e", x))[0]
 
 
 def d(x: float) -> int:
@@ -101,9 +127,9 @@ def test_encodings(name: str) -> None:
     numbers = {"rd": 13, "rs1": 10, "rs2": 11, "rs3": 12}
     values = {r: numbers[r] for r in instruction.registers}
     if "rm" in instruction.encoding.split():
-        values["imm"] = DYN
+        values["imm"] = 1 if name == "fcvtmod.w.d" else DYN
     assert encode(instruction, values) == WORDS[name]
-    assert InstructionSet([F, D]).decode(WORDS[name]) == (
+    assert InstructionSet([F, D, ZFH, ZFA]).decode(WORDS[name]) == (
         instruction,
         {**values, "imm": values.get("imm", 0)} if instruction.pieces else values,
     )
@@ -111,12 +137,12 @@ def test_encodings(name: str) -> None:
 
 def test_every_instruction_is_there() -> None:
     assert set(INSTRUCTIONS) == set(WORDS)
-    assert len(F.instructions) + len(D.instructions) == len(WORDS)
+    assert sum(len(e.instructions) for e in (F, D, ZFH, ZFA)) == len(WORDS)
 
 
 @rounding
 def test_reserved_rounding_modes_are_illegal(name: str) -> None:
-    decoder = InstructionSet([F, D])
+    decoder = InstructionSet([F, D, ZFH, ZFA])
     for rm in range(8):
         found = decoder.decode(WORDS[name] & ~(7 << 12) | rm << 12)
         assert (found is None) == (rm in (5, 6)), rm
@@ -179,6 +205,7 @@ ARITHMETIC = [
 def test_arithmetic(name: str, args: tuple[float, ...], result: float) -> None:
     assert Machine(*map(s, args)).run(f"{name}.s").f == s(result)
     assert Machine(*map(d, args)).run(f"{name}.d").f == d(result)
+    assert Machine(*map(half, args)).run(f"{name}.h").f == half(result)
 
 
 def test_the_static_mode_wins_over_frm() -> None:
@@ -207,6 +234,7 @@ def test_comparisons(name: str) -> None:
         want = {"feq": a == b, "flt": a < b, "fle": a <= b}[name]
         assert Machine(s(a), s(b)).run(f"{name}.s").x == want
         assert Machine(d(a), d(b)).run(f"{name}.d").x == want
+        assert Machine(half(a), half(b)).run(f"{name}.h").x == want
     unordered = Machine(d(1.0), NAN64).run(f"{name}.d")
     assert (unordered.x, unordered.flags) == (0, 0 if name == "feq" else NV)
 
@@ -214,6 +242,7 @@ def test_comparisons(name: str) -> None:
 def test_classes() -> None:
     assert Machine(s(-1.0)).run("fclass.s").x == 1 << 1
     assert Machine(d(0.0)).run("fclass.d").x == 1 << 4
+    assert Machine(half(2.0**-20)).run("fclass.h").x == 1 << 5
     assert Machine(s(1.0) & ~BOX).run("fclass.s").x == 1 << 9
 
 
@@ -222,6 +251,15 @@ def test_a_single_that_is_not_boxed_is_a_nan(name: str) -> None:
     unboxed = s(1.0) & ~(1 << 32)
     result = Machine(unboxed, unboxed, unboxed).run(name)
     assert result.f == (NAN64 if name == "fcvt.d.s" else BOX | NAN32)
+    assert result.flags == 0
+
+
+@pytest.mark.parametrize("name", ["fadd.h", "fmin.h", "fround.h", "fcvt.d.h", "fcvt.s.h"])
+@pytest.mark.parametrize("missing", [16, 32, 63])
+def test_a_half_that_is_not_boxed_is_a_nan(name: str, missing: int) -> None:
+    unboxed = half(1.0) & ~(1 << missing)
+    result = Machine(unboxed, unboxed).run(name)
+    assert result.f == {"fcvt.d.h": NAN64, "fcvt.s.h": BOX | NAN32}.get(name, H_BOX | NAN16)
     assert result.flags == 0
 
 
@@ -235,6 +273,8 @@ def test_moves_do_not_look_at_the_box() -> None:
     assert Machine(x=0x123456789ABCDEF0).run("fmv.w.x").f == BOX | 0x9ABCDEF0
     assert Machine(0x123456789ABCDEF0).run("fmv.x.d").x == 0x123456789ABCDEF0
     assert Machine(x=0x123456789ABCDEF0).run("fmv.d.x").f == 0x123456789ABCDEF0
+    assert Machine(0x123456789ABCDEF0).run("fmv.x.h").x == 0xFFFFFFFFFFFFDEF0
+    assert Machine(x=0x123456789ABCDEF0).run("fmv.h.x").f == H_BOX | 0xDEF0
 
 
 def test_signalling_nans_survive_a_move_and_not_an_operation() -> None:
@@ -255,6 +295,9 @@ def test_loads_and_stores() -> None:
     assert machine.ram[0:8] == struct.pack("<Q", 0x0123456789ABCDEF)
     assert machine.ram[28:32] == struct.pack("<I", 0x89ABCDEF)
     assert machine.ram[24:28] == bytes(4)
+    assert machine.run("flh", imm=10).f == H_BOX | 0x1234
+    machine.run("fsh", imm=30)
+    assert machine.ram[36:42] == b"\0\0\xef\xcd\0\0"
 
 
 TO_INTEGER = [
@@ -294,6 +337,12 @@ def test_between_formats() -> None:
     assert (narrowed.f, narrowed.flags) == (BOX | 0x7F7FFFFF, OF | NX)
     tiny = Machine(d(1e-42)).run("fcvt.s.d")
     assert (tiny.f, tiny.flags) == (s(1e-42), UF | NX)
+    assert Machine(half(-1.5)).run("fcvt.d.h").f == d(-1.5)
+    assert Machine(half(65504.0)).run("fcvt.s.h").f == s(65504.0)
+    over = Machine(s(65520.0)).run("fcvt.h.s")
+    assert (over.f, over.flags) == (half(float("inf")), OF | NX)
+    small = Machine(d(3e-8)).run("fcvt.h.d", imm=2)
+    assert (small.f, small.flags) == (half(0.0), UF | NX)
 
 
 def test_integer_results_for_x0_go_to_the_sink() -> None:
@@ -321,3 +370,57 @@ def test_ready_follows_mstatus() -> None:
         h = Hart(mstatus=fs, fp_ready=1)
         fp_update_ready(h)
         assert h.fp_ready == int(fs == DIRTY)
+
+
+def test_constants() -> None:
+    """FLI: the table of the chapter on Zfa, as numbers and as what the formats make of them."""
+    exact = {"s": s, "d": d, "h": half}
+    for suffix, convert in exact.items():
+        for number, name in enumerate(FLI_NAMES):
+            machine = Machine()
+            instruction = INSTRUCTIONS[f"fli.{suffix}"]
+            instruction.meaning(machine.h, Operands(rd=13, rs1=number))
+            if name == "min":
+                want = {"s": BOX | 1 << 23, "d": 1 << 52, "h": H_BOX | 1 << 10}[suffix]
+            elif name == "65536.0" and suffix == "h":
+                want = half(float("inf"))
+            else:
+                want = convert(float(name))
+            assert (machine.f, machine.flags) == (want, 0), (suffix, name)
+
+
+def test_quiet_comparisons_and_propagating_extremes() -> None:
+    snan = 0x7FF0 << 48 | 1
+    for name in ("fleq.d", "fltq.d"):
+        assert (Machine(d(1.0), NAN64).run(name).x, Machine(d(1.0), NAN64).run(name).flags) == (
+            0,
+            0,
+        )
+        assert Machine(d(1.0), snan).run(name).flags == NV
+    for name in ("fminm.d", "fmaxm.d"):
+        one = Machine(d(1.0), NAN64).run(name)
+        assert (one.f, one.flags) == (NAN64, 0)
+        assert Machine(snan, d(1.0)).run(name).flags == NV
+    assert Machine(d(-0.0), d(0.0)).run("fminm.d").f == d(-0.0)
+    assert Machine(d(0.0), d(-0.0)).run("fmaxm.d").f == d(0.0)
+
+
+MODULAR = [
+    (1.75, 1, NX), (-1.75, -1, NX), (2.0**31, -(2**31), NV), (-(2.0**31), -(2**31), 0),
+    (2.0**32 + 5, 5, NV), (-(2.0**32) - 5, -5, NV), (2.0**83 + 2.0**31, 1 << 31, NV), (2.0**84, 0, NV),
+    (2.0**52 + 2.0**31 + 1, (1 << 31) + 1, NV), (float("inf"), 0, NV), (float("nan"), 0, NV),
+    (-0.25, 0, NX), (4294967295.5, -1, NV),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("a, result, flags", MODULAR)
+def test_modular_conversion(a: float, result: int, flags: int) -> None:
+    machine = Machine(d(a)).run("fcvtmod.w.d", imm=1)
+    extended = (result % 2**32 ^ 1 << 31) - (1 << 31)
+    assert (machine.x, machine.flags) == (extended % 2**64, flags)
+
+
+def test_modular_conversion_rounds_towards_zero_alone() -> None:
+    decoder = InstructionSet([ZFA])
+    word = WORDS["fcvtmod.w.d"] & ~(7 << 12)
+    assert [rm for rm in range(8) if decoder.decode(word | rm << 12)] == [1]

@@ -20,7 +20,7 @@ OLDEST = 19
 
 FEATURES = (
     "+m,+a,+f,+d,+c,+zba,+zbb,+zbs,+zicbom,+zicboz,+zicbop,+zicond,+zbc,+zbkb,+zbkx,+zkne,+zknd,"
-    "+zknh,+zcb,+zimop,+zcmop,+zawrs,+zfh,+zfa,+svinval"
+    "+zknh,+zcb,+zimop,+zcmop,+zawrs,+zfh,+zfa,+zicsr,+svinval"
     ",+v,+zvfh,+zvbb,+zvbc,+zvkned,+zvknhb,+zvksed,+zvksh,+zvkg"
 )
 

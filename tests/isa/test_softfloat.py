@@ -23,6 +23,7 @@ from tests.isa.float_oracle import (
     Format,
     oracle,
     oracle_convert,
+    oracle_round,
     oracle_to_int,
     round_fraction,
 )
@@ -221,6 +222,33 @@ def test_from_integer(f: Format, kind: Any) -> None:
         check(a, mode)
         check(-a, mode)
     quick(given(st.integers(0, 2**64 - 1), st.integers(0, 4))(check))()
+
+
+@formats
+@pytest.mark.parametrize("exact", [0, 1])
+def test_to_integral(f: Format, exact: int) -> None:
+    def check(a: int, mode: int) -> None:
+        got = run("round", f.e, f.m, exact, u64(a), u32(mode))
+        assert got == oracle_round(f, a, mode, exact=bool(exact)), (hex(a), mode)
+
+    edges = [Fraction(n, 4) for n in range(20)]
+    edges += [2**p + Fraction(n, 4) for p in (f.m - 2, f.m - 1, f.m) for n in range(-4, 5)]
+    bits = [round_fraction(f, x, mode=1, zero=0)[0] for x in edges]
+    for a, sign, mode in itertools.product([*bits, *specials(f)], (0, f.sign), range(5)):
+        check(a ^ sign, mode)
+    quick(given(numbers(f), st.integers(0, 4))(check))()
+
+
+@formats
+def test_quiet_comparisons_and_extremes_that_are_nans(f: Format) -> None:
+    for a, b in itertools.product(specials(f), repeat=2):
+        args = (f.e, f.m, u64(a), u64(b))
+        nan = f.is_nan(a) or f.is_nan(b)
+        snan = NV if f.is_snan(a) or f.is_snan(b) else 0
+        for quiet, signalling in (("lt_quiet", "lt"), ("le_quiet", "le")):
+            assert run(quiet, *args) == ((0, snan) if nan else run(signalling, *args)), (a, b)
+        for strict, lenient in (("min_nan", "min"), ("max_nan", "max")):
+            assert run(strict, *args) == ((f.nan, snan) if nan else run(lenient, *args)), (a, b)
 
 
 @pytest.mark.parametrize("f, to", list(itertools.permutations(FORMATS, 2)))

@@ -16,6 +16,8 @@ from innkeeper.native.types import Const, u32, u64
 
 DYN = 7
 MXCSR_DEFAULT = 0x1F80
+HALF = 5
+"""The exponent bits of binary16, which takes the softfloat: x86 has no scalar half everywhere."""
 
 
 @intrinsic
@@ -143,6 +145,8 @@ def canonical(e: Const, m: Const, bits: u64) -> u64:
 @inline
 def f_add(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
     """Add on the host where its rounding mode is the one asked for."""
+    if e == HALF:
+        return softfloat.f_add(h, e, m, a, b, rm)
     if rm == DYN and h.fp_ready != 0:
         return canonical(e, m, host_binary("fadd", e, a, b))
     return softfloat.f_add(h, e, m, a, b, rm)
@@ -151,6 +155,8 @@ def f_add(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
 @inline
 def f_sub(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
     """Subtract on the host where its rounding mode is the one asked for."""
+    if e == HALF:
+        return softfloat.f_sub(h, e, m, a, b, rm)
     if rm == DYN and h.fp_ready != 0:
         return canonical(e, m, host_binary("fsub", e, a, b))
     return softfloat.f_sub(h, e, m, a, b, rm)
@@ -159,6 +165,8 @@ def f_sub(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
 @inline
 def f_mul(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
     """Multiply on the host where its rounding mode is the one asked for."""
+    if e == HALF:
+        return softfloat.f_mul(h, e, m, a, b, rm)
     if rm == DYN and h.fp_ready != 0:
         return canonical(e, m, host_binary("fmul", e, a, b))
     return softfloat.f_mul(h, e, m, a, b, rm)
@@ -167,6 +175,8 @@ def f_mul(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
 @inline
 def f_div(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
     """Divide on the host where its rounding mode is the one asked for."""
+    if e == HALF:
+        return softfloat.f_div(h, e, m, a, b, rm)
     if rm == DYN and h.fp_ready != 0:
         return canonical(e, m, host_binary("fdiv", e, a, b))
     return softfloat.f_div(h, e, m, a, b, rm)
@@ -175,6 +185,8 @@ def f_div(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
 @inline
 def f_sqrt(h: Hart, e: Const, m: Const, a: u64, rm: u32) -> u64:
     """Take a square root on the host where its rounding mode is the one asked for."""
+    if e == HALF:
+        return softfloat.f_sqrt(h, e, m, a, rm)
     if rm == DYN and h.fp_ready != 0:
         return canonical(e, m, host_sqrt(e, a))
     return softfloat.f_sqrt(h, e, m, a, rm)
@@ -187,6 +199,8 @@ def f_fma(h: Hart, e: Const, m: Const, a: u64, b: u64, c: u64, rm: u32) -> u64:
     Infinity times zero is invalid even with a quiet NaN as addend (Unprivileged 20.6); x86 raises
     nothing there, so a NaN addend takes the long way.
     """
+    if e == HALF:
+        return softfloat.f_fma(h, e, m, a, b, c, rm)
     if rm == DYN and h.fp_ready != 0:
         if canonical(e, m, c) == c and not is_nan(e, m, c):
             return canonical(e, m, host_fma(e, a, b, c))
@@ -204,6 +218,8 @@ def f_convert(
     h: Hart, from_e: Const, from_m: Const, to_e: Const, to_m: Const, a: u64, rm: u32
 ) -> u64:
     """Convert between formats on the host where its rounding mode is the one asked for."""
+    if from_e == HALF or to_e == HALF:
+        return softfloat.f_convert(h, from_e, from_m, to_e, to_m, a, rm)
     if rm == DYN and h.fp_ready != 0:
         return canonical(to_e, to_m, host_convert(from_e, to_e, a))
     return softfloat.f_convert(h, from_e, from_m, to_e, to_m, a, rm)

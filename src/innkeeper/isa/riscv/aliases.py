@@ -130,6 +130,19 @@ fneg.d $d, $s       = fsgnjn.d $d, $s, $s
 fabs.d $d, $s       = fsgnjx.d $d, $s, $s
 fgt.d $d, $s, $t    <- flt.d $d, $t, $s
 fge.d $d, $s, $t    <- fle.d $d, $t, $s
+fmv.h $d, $s        = fsgnj.h $d, $s, $s
+fneg.h $d, $s       = fsgnjn.h $d, $s, $s
+fabs.h $d, $s       = fsgnjx.h $d, $s, $s
+fgt.h $d, $s, $t    <- flt.h $d, $t, $s
+fge.h $d, $s, $t    <- fle.h $d, $t, $s
+fgtq.s $d, $s, $t   <- fltq.s $d, $t, $s
+fgeq.s $d, $s, $t   <- fleq.s $d, $t, $s
+fgtq.d $d, $s, $t   <- fltq.d $d, $t, $s
+fgeq.d $d, $s, $t   <- fleq.d $d, $t, $s
+fgtq.h $d, $s, $t   <- fltq.h $d, $t, $s
+fgeq.h $d, $s, $t   <- fleq.h $d, $t, $s
+fcvt.s.h $d, $s     = fcvt.s.h $d, $s, rne
+fcvt.d.h $d, $s     = fcvt.d.h $d, $s, rne
 fcvt.d.s $d, $s     = fcvt.d.s $d, $s, rne
 fcvt.d.w $d, $s     = fcvt.d.w $d, $s, rne
 fcvt.d.wu $d, $s    = fcvt.d.wu $d, $s, rne

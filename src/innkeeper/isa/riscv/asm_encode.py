@@ -32,6 +32,7 @@ from innkeeper.isa.riscv.names import (
     V_NUMBERS,
     X_NUMBERS,
     fence_set,
+    fli_number,
     vtype_number,
 )
 from innkeeper.isa.riscv.spec import VECTOR_FIELDS, Instruction
@@ -174,6 +175,8 @@ def _slot_fits(instruction: Instruction, slot: Slot, text: str) -> bool:
         return text in names
     if part == "rm":
         return text.lower() in ROUNDING_MODES
+    if part == "fli":
+        return fli_number(text) is not None
     if part == "csr":
         return bool(text)
     if part in X_NUMBERS:
@@ -194,7 +197,7 @@ def _expression_text(instruction: Instruction, slot: Slot, text: str) -> str | N
         address = MEMORY_OPERAND.fullmatch(text)
         return (address[1].strip() or "0") if address else None
     part = slot.parts[0]
-    if part in instruction.registers or part == "rm" or part in X_NUMBERS:
+    if part in instruction.registers or part in ("rm", "fli") or part in X_NUMBERS:
         return None
     if part in VECTOR_FIELDS or part == "vm" or part in V_NUMBERS:
         return None
@@ -226,6 +229,8 @@ def _read_slot(
     elif part in instruction.registers and part != "zimm":
         names = F_NUMBERS if part in instruction.float_registers else X_NUMBERS
         values[part] = names[text]
+    elif part == "fli":
+        values["rs1"] = fli_number(text) or 0
     elif part == "rm":
         values["imm"] = ROUNDING_MODES[text.lower()]
     elif part == "csr":

@@ -21,6 +21,7 @@ from innkeeper.isa.riscv.codec import (
 from innkeeper.isa.riscv.csr_names import csr_name
 from innkeeper.isa.riscv.names import (
     F_NAMES,
+    FLI_NAMES,
     MASKED,
     ROUNDING_NAMES,
     X_NAMES,
@@ -135,6 +136,8 @@ def _part(instruction: Instruction, part: str, values: dict[str, int], pc: int |
         return ROUNDING_NAMES.get(imm, str(imm))
     if part == "zimm":
         return str(values["rs1"])  # the CSR instructions keep a number where rs1 goes
+    if part == "fli":
+        return FLI_NAMES[values["rs1"]]
     if part in ("imm", "target"):
         return _immediate(instruction, imm, pc)
     return part

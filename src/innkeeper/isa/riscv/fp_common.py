@@ -1,8 +1,8 @@
-"""What F and D share: register access, the checks, and the meaning of each format-generic
+"""What F, D and Zfh share: register access, the checks, and the meaning of each format-generic
 instruction.
 
-Source: RISC-V Unprivileged 20240411, chapters 20 (F) and 21 (D); Privileged 3.1.6.6 (FS).
-A format is `e` exponent and `m` fraction bits: 8 and 23 are S, 11 and 52 are D.
+Source: RISC-V Unprivileged 20240411, chapters 20 (F), 21 (D) and 23 (Zfh); Privileged 3.1.6.6
+(FS). A format is `e` exponent and `m` fraction bits: 5 and 10 are H, 8 and 23 S, 11 and 52 D.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from innkeeper.isa.riscv.softfloat import (
     RUP,
     f_add,
     f_class,
+    f_convert,
     f_div,
     f_eq,
     f_fma,
@@ -36,6 +37,8 @@ from innkeeper.native.types import Const, u8, u32, u64
 
 S_BOX = 0xFFFFFFFF00000000
 S_NAN = 0x7FC00000
+H_BOX = 0xFFFFFFFFFFFF0000
+H_NAN = 0x7E00
 FFLAGS_MASK = 31
 FRM_MASK = 7
 RESERVED_RM = ((7 << 12, 5 << 12), (7 << 12, 6 << 12))
@@ -87,7 +90,9 @@ def fp_write(h: Hart, fflags: u32, frm: u32) -> None:
 
 @inline
 def get(h: Hart, m: Const, r: u8) -> u64:
-    """Read a register in a format; an S that is not NaN-boxed reads as the canonical NaN (21.2)."""
+    """Read a register in a format; what is not NaN-boxed reads as the canonical NaN (21.2)."""
+    if m == 10:
+        return h.f[r] & 0xFFFF if h.f[r] >= H_BOX else u64(H_NAN)
     if m == 23:
         return h.f[r] & 0xFFFFFFFF if h.f[r] >= S_BOX else u64(S_NAN)
     return h.f[r]
@@ -95,8 +100,10 @@ def get(h: Hart, m: Const, r: u8) -> u64:
 
 @inline
 def put(h: Hart, m: Const, r: u8, value: u64) -> None:
-    """Write a register in a format; an S is NaN-boxed."""
-    if m == 23:
+    """Write a register in a format; an H or S is NaN-boxed."""
+    if m == 10:
+        h.f[r] = value | H_BOX
+    elif m == 23:
         h.f[r] = value | S_BOX
     else:
         h.f[r] = value
@@ -207,3 +214,11 @@ def to_int(h: Hart, i: Operands, e: Const, m: Const, kind: Const) -> None:
 def from_int(h: Hart, i: Operands, e: Const, m: Const, kind: Const) -> None:
     fp_check_rm(h, i)
     put(h, m, i.rd, f_from_int(h, e, m, kind, h.x[i.rs1], u32(i.imm)))
+
+
+@inline
+def convert(h: Hart, i: Operands, from_e: Const, from_m: Const, to_e: Const, to_m: Const) -> None:
+    """Convert between formats; to a wider one nothing rounds, and the mode goes unused."""
+    fp_check_rm(h, i)
+    a = get(h, from_m, i.rs1)
+    put(h, to_m, i.rd, f_convert(h, from_e, from_m, to_e, to_m, a, u32(i.imm)))

@@ -78,3 +78,23 @@ def vtype_number(text: str) -> int | None:
         return None
     number = _SEW_NAMES.index(parts[0]) << 3 | lmuls[parts[1]]
     return number | 64 * (parts[2] == "ta") | 128 * (parts[3] == "ma")
+
+
+FLI_VALUES: tuple[float | None, ...] = (
+    -1.0, None, 2.0**-16, 2.0**-15, 2.0**-8, 2.0**-7, 0.0625, 0.125, 0.25, 0.3125, 0.375, 0.4375,
+    0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 8.0, 16.0, 128.0, 256.0,
+    2.0**15, 2.0**16, float("inf"), float("nan"),
+)  # fmt: skip
+"""FLI's constants (Zfa); `None` is the smallest normal number of the format."""
+
+FLI_NAMES = tuple("min" if value is None else str(value) for value in FLI_VALUES)
+
+
+def fli_number(text: str) -> int | None:
+    """Return the number of an FLI constant from its spelling, or `None` if there is no such one."""
+    if text.lower() in FLI_NAMES:
+        return FLI_NAMES.index(text.lower())
+    try:
+        return FLI_VALUES.index(float(text))
+    except ValueError:
+        return None

@@ -22,6 +22,7 @@ def extensions() -> tuple[Extension, ...]:
     from innkeeper.isa.riscv.compressed import C
     from innkeeper.isa.riscv.fp import F
     from innkeeper.isa.riscv.fp_double import D
+    from innkeeper.isa.riscv.fp_half import ZFH
     from innkeeper.isa.riscv.mul import M
     from innkeeper.isa.riscv.system import SYSTEM
     from innkeeper.isa.riscv.vector import VECTOR
@@ -32,6 +33,7 @@ def extensions() -> tuple[Extension, ...]:
     from innkeeper.isa.riscv.zbk import ZBKB, ZBKX
     from innkeeper.isa.riscv.zbs import ZBS
     from innkeeper.isa.riscv.zcb import ZCB
+    from innkeeper.isa.riscv.zfa import ZFA
     from innkeeper.isa.riscv.zicbo import ZICBOM, ZICBOP, ZICBOZ
     from innkeeper.isa.riscv.zicond import ZICOND
     from innkeeper.isa.riscv.zimop import ZCMOP, ZIMOP
@@ -39,7 +41,7 @@ def extensions() -> tuple[Extension, ...]:
 
     return (
         I, M, A, F, D, SYSTEM, ZBA, ZBB, ZBS, ZICBOM, ZICBOZ, ZICBOP, C,
-        ZICOND, ZBC, ZBKB, ZBKX, ZKNE, ZKND, ZKNH, ZCB, ZIMOP, ZCMOP, ZAWRS, *VECTOR,
+        ZICOND, ZBC, ZBKB, ZBKX, ZKNE, ZKND, ZKNH, ZCB, ZIMOP, ZCMOP, ZAWRS, ZFH, ZFA, *VECTOR,
     )  # fmt: skip
 
 

@@ -178,6 +178,8 @@ class _Maker:
 
     def _operands(self, instruction: Instruction) -> dict[str, int]:
         shown = {part for slot in slots(instruction.syntax) for part in slot.parts}
+        if "fli" in shown:
+            shown.add("rs1")  # where the number of the constant goes
         values = {
             name: self._register(instruction, name, f)
             for name, f in instruction.registers.items()

@@ -19,8 +19,10 @@ INTERESTING_FLOATS = (
     *(0xFFFFFFFF << 32 | single for single in (
         0, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001,
         0x00000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x4F000000, 0xCF000000, 0x33800000)),
+    *((1 << 64) - (1 << 16) | half for half in (
+        0, 0x8000, 0x3C00, 0xBC00, 0x7C00, 0xFC00, 0x7E00, 0x7C01, 0x0001, 0x03FF, 0x0400, 0x7BFF)),
 )  # fmt: skip
-"""Doubles and NaN-boxed singles at the edges."""
+"""Doubles, and NaN-boxed singles and halves at the edges."""
 
 
 def random_integer(rng: random.Random) -> int:
@@ -35,11 +37,13 @@ def random_integer(rng: random.Random) -> int:
 
 def random_float(rng: random.Random) -> int:
     """Return a floating-point register's bits: an edge case, a usual double or anything."""
-    choice = rng.randrange(6)
+    choice = rng.randrange(7)
     if choice == 0:
         return rng.getrandbits(64)
     if choice == 1:
         return 0xFFFFFFFF << 32 | rng.getrandbits(32)
     if choice == 2:
+        return (1 << 64) - (1 << 16) | rng.getrandbits(16)
+    if choice == 3:
         return (rng.randrange(0x3E0, 0x420) << 52) | rng.getrandbits(52)
     return rng.choice(INTERESTING_FLOATS)

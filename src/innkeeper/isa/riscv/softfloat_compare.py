@@ -1,6 +1,7 @@
-"""Soft-float comparison, minimum and maximum, classification (RISC-V Unprivileged 20.6 to 20.9).
+"""Soft-float comparison, minimum and maximum, classification.
 
-These are also what compiled guests run: no branch that a comparison can avoid.
+Source: RISC-V Unprivileged 20240411, 20.6 to 20.9 and the chapter on Zfa. These are also what
+compiled guests run: no branch that a comparison can avoid.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from innkeeper.isa.riscv.softfloat_core import (
     is_nan,
     is_signalling,
     magnitude,
+    nan_result,
     sign_of,
 )
 from innkeeper.native.intrinsics import inline, noinline
@@ -51,6 +53,22 @@ def f_le(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
     return u64(order_key(e, m, a) <= order_key(e, m, b))
 
 
+@inline
+def f_lt_quiet(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
+    """Return 1 if a < b; only a signalling NaN is invalid (Zfa: FLTQ)."""
+    if is_nan(e, m, a) or is_nan(e, m, b):
+        return unordered_quiet(h, e, m, a, b)
+    return u64(order_key(e, m, a) < order_key(e, m, b))
+
+
+@inline
+def f_le_quiet(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
+    """Return 1 if a <= b; only a signalling NaN is invalid (Zfa: FLEQ)."""
+    if is_nan(e, m, a) or is_nan(e, m, b):
+        return unordered_quiet(h, e, m, a, b)
+    return u64(order_key(e, m, a) <= order_key(e, m, b))
+
+
 @noinline
 def unordered(h: Hart) -> u64:
     """Accrue an invalid operation and answer no."""
@@ -79,6 +97,22 @@ def f_max(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
     """Return maximumNumber(a, b): a number beats a NaN, +0 is above -0 (IEEE 754-2019 9.6)."""
     if is_nan(e, m, a) or is_nan(e, m, b):
         return the_number(h, e, m, a, b)
+    return b if total_key(e, m, a) < total_key(e, m, b) else a
+
+
+@inline
+def f_min_nan(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
+    """Return minimum(a, b): a NaN beats a number (IEEE 754-2019 9.6; Zfa: FMINM)."""
+    if is_nan(e, m, a) or is_nan(e, m, b):
+        return nan_result(h, e, m, a, b)
+    return a if total_key(e, m, a) < total_key(e, m, b) else b
+
+
+@inline
+def f_max_nan(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
+    """Return maximum(a, b): a NaN beats a number (IEEE 754-2019 9.6; Zfa: FMAXM)."""
+    if is_nan(e, m, a) or is_nan(e, m, b):
+        return nan_result(h, e, m, a, b)
     return b if total_key(e, m, a) < total_key(e, m, b) else a
 
 

@@ -1,4 +1,7 @@
-"""Soft-float conversion: to and from integers, between formats (RISC-V Unprivileged 20.7, 21.5)."""
+"""Soft-float conversion: to and from integers, between formats, to integral numbers.
+
+Source: RISC-V Unprivileged 20240411, 20.7, 21.5 and the chapter on Zfa.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from innkeeper.isa.riscv.softfloat_core import (
     RDN,
     RMM,
     RNE,
+    RTZ,
     RUP,
     accrue,
     canonical_nan,
@@ -17,6 +21,7 @@ from innkeeper.isa.riscv.softfloat_core import (
     is_nan,
     is_signalling,
     magnitude,
+    nan_result,
     round_pack,
     rounding_mode,
     sign_of,
@@ -130,3 +135,60 @@ def f_convert(
     exponent, sig = unpack(from_e, from_m, a)
     negative = sign_of(from_e, from_m, a)
     return round_pack(h, to_e, to_m, negative, exponent, sig, rounding_mode(h, rm))
+
+
+@inline
+def one(e: Const, m: Const) -> u64:
+    """Return the bits of 1.0."""
+    return u64(exponent_bias(e)) << m
+
+
+@inline
+def f_round(h: Hart, e: Const, m: Const, exact: Const, a: u64, rm: u32) -> u64:
+    """Return the integral number nearest in the rounding mode's sense (Zfa: FROUND, FROUNDNX).
+
+    `exact` 1 accrues an inexact result. Zeros, also those that a small number becomes, keep their
+    sign.
+    """
+    mag = magnitude(e, m, a)
+    sign = sign_of(e, m, a)
+    if mag > infinity(e, m):
+        return nan_result(h, e, m, a, a)
+    exponent = i64(mag >> m) - exponent_bias(e)
+    if exponent >= m or mag == 0:
+        return a
+    # The bit worth 1, and what is below it as a fraction of 2**64.
+    unit = one(e, m)
+    kept = u64(0)
+    rest = u64(1)
+    odd = u64(0)
+    if exponent >= 0:
+        below = u64(m) - u64(exponent)
+        unit = u64(1) << below
+        kept = mag & ~(unit - 1)
+        rest = mag << (64 - below)
+        odd = u64(1) if exponent == 0 else (mag >> below) & 1
+    elif exponent == -1:
+        rest = (mag << (63 - m)) | HALF
+    if rest != 0:
+        if exact == 1:
+            accrue(h, u32(NX))
+        if rounds_away(rounding_mode(h, rm), sign, odd, rest):
+            kept = kept + unit
+    return kept | signed_zero(e, m, sign)
+
+
+@noinline
+def f_to_word_modular(h: Hart, a: u64) -> u64:
+    """Truncate a double to an integer and return it modulo 2**32, sign-extended (Zfa: FCVTMOD.W.D).
+
+    Exceptions are those of a conversion to i32; infinities and NaNs give 0.
+    """
+    f_to_int(h, 11, 52, i32, a, u32(RTZ))
+    mag = magnitude(11, 52, a)
+    exponent = i64(mag >> 52) - exponent_bias(11)
+    if exponent < 0 or exponent > 83 or mag >= infinity(11, 52):
+        return u64(0)
+    sig = (mag & ((u64(1) << 52) - 1)) | (u64(1) << 52)
+    value = sig >> u64(52 - exponent) if exponent <= 52 else sig << u64(exponent - 52)
+    return u64(i32(0 - value if sign_of(11, 52, a) != 0 else value))

@@ -1,4 +1,4 @@
-"""Zkne, Zknd and Zknh: AES and SHA-2 (Unprivileged 20240411, chapter 32; FIPS 197, FIPS 180-4).
+"""Zkne, Zknd and Zknh: AES and SHA-2 (RISC-V Cryptography Extensions 1.0.1; FIPS 197, FIPS 180-4).
 
 aes64ks1i and aes64ks2 belong to Zkne and to Zknd alike.
 """
@@ -25,7 +25,7 @@ ZKND = Extension("Zknd")
 ZKNH = Extension("Zknh")
 
 RNUM_RESERVED = ((0xF << 20, 0xB << 20), (0xC << 20, 0xC << 20))
-"""Round numbers 0xB to 0xF (32, aes64ks1i)."""
+"""Round numbers 0xB to 0xF (aes64ks1i)."""
 
 
 @ZKNE.insn("aes64es", "0011001 rs2 rs1 000 rd 0110011", "rd, rs1, rs2")
