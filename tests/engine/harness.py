@@ -87,11 +87,11 @@ def _state(raw: Any, memory: bytes, log: Log) -> State:
 class Tier0:
     """One emulator that many programs use in turn."""
 
-    def __init__(self, *, harts: int = 1, ram_bytes: int = RAM_BYTES) -> None:
+    def __init__(self, *, harts: int = 1, ram_bytes: int = RAM_BYTES, regions: str = "off") -> None:
         self.ram = GuestRam(RAM_BASE, ram_bytes)
         self.log = Log()
         self.emulator = Emulator(
-            EmulatorConfig(harts, RAM_BASE, ram_bytes, self.ram.hva),
+            EmulatorConfig(harts, RAM_BASE, ram_bytes, self.ram.hva, regions=regions),
             HostCalls(
                 lambda _n, gpa, size: self.log.read(gpa, size),
                 lambda _n, gpa, size, value: self.log.write(gpa, size, value),
@@ -103,8 +103,13 @@ class Tier0:
     def hart(self) -> Any:
         return self.emulator.raw[0]
 
-    def load(self, image: bytes, pc: int, setup: Setup = lambda _h: None) -> None:
-        """Start anew: RAM holds `image` and zeroes, every hart is reset and at `pc`."""
+    def load(
+        self, image: bytes, pc: int, setup: Setup = lambda _h: None, *, keep_code: bool = False
+    ) -> None:
+        """Start anew: RAM holds `image` and zeroes, every hart is reset and at `pc`.
+
+        `keep_code` keeps what was translated: the image must have the same code as before.
+        """
         self.log = Log()
         self.ram.write(RAM_BASE, image + bytes(self.ram.size_bytes - len(image)))
         for n, raw in enumerate(self.emulator.raw):
@@ -114,15 +119,17 @@ class Tier0:
             raw.mcountinhibit = raw.mmio_fault = raw.trap_cause = raw.trap_tval = 0
             raw.pmp_count, raw.pc = 0, pc
             setup(raw)
-        self.emulator.code.raw.breakpoint_count = 0
-        self.emulator.reset_code()
+        if not keep_code:
+            self.emulator.code.raw.breakpoint_count = 0
+            self.emulator.reset_code()
 
-    def run(self, *until: int, slices: int = SLICES) -> State:
+    def run(self, *until: int, slices: int = SLICES, keep_code: bool = False) -> State:
         """Run until a hart's pc is one of `until` or everything waits."""
         for n, pc in enumerate(until):
             self.emulator.breakpoints[n] = pc
         self.emulator.code.raw.breakpoint_count = len(until)
-        self.emulator.reset_code()
+        if not keep_code:
+            self.emulator.reset_code()
         reason = self.emulator.run(slices * 20000)
         assert reason in (Exit.BREAK, Exit.IDLE), f"{reason!r} at {self.hart.pc:#x}"
         return self.state()
@@ -139,6 +146,15 @@ def tier0(harts: int = 1) -> Tier0:
     return Tier0(harts=harts)
 
 
+@cache
+def with_regions() -> Tier0:
+    """Return an emulator that compiles regions at once, wherever a slice ends."""
+    return Tier0(regions="eager")
+
+
+FINDING_SLICE, RUNNING_SLICE = 5, 50_000
+"""Slices so short that every block is compiled; slices in which what was compiled runs."""
+
 Ends = tuple[int, ...]
 
 
@@ -147,6 +163,24 @@ def run_tier0(image: bytes, pc: int, ends: Ends, setup: Setup = lambda _h: None)
     machine = tier0()
     machine.load(image, pc, setup)
     return machine.run(*ends)
+
+
+def run_regions(image: bytes, pc: int, ends: Ends, setup: Setup = lambda _h: None) -> State:
+    """Run a program twice, so that the second run meets regions; return the second's state."""
+    machine = with_regions()
+    traffic = machine.emulator.regions.traffic
+    before = traffic.stat_installed
+    traffic.slice = FINDING_SLICE
+    machine.load(image, pc, setup)
+    first = machine.run(*ends)
+    traffic.slice = RUNNING_SLICE
+    machine.load(image, pc, setup, keep_code=True)
+    second = machine.run(*ends, keep_code=True)
+    machine.regions_installed = traffic.stat_installed - before
+    assert not differences(first, second), "\n".join(
+        ["finding, running regions:", *differences(first, second)]
+    )
+    return second
 
 
 def run_reference(
@@ -189,12 +223,13 @@ def differences(one: State, other: State) -> list[str]:
 
 
 def both(image: bytes, pc: int, ends: Ends, setup: Setup = lambda _h: None) -> State:
-    """Run a program on both sides, assert that they agree, return the state."""
+    """Run a program in the reference, tier 0 and regions, assert that they agree."""
     expected = run_reference(image, pc, ends, setup)
-    got = run_tier0(image, pc, ends, setup)
-    assert not differences(expected, got), "\n".join(
-        ["reference, tier 0:", *differences(expected, got)]
-    )
+    for name, engine in (("tier 0", run_tier0), ("regions", run_regions)):
+        got = engine(image, pc, ends, setup)
+        assert not differences(expected, got), "\n".join(
+            [f"reference, {name}:", *differences(expected, got)]
+        )
     return got
 
 

@@ -63,7 +63,7 @@ class Calls:
         if len(flags) != len(nodes):
             self.fail(f"{function.__name__} takes {len(flags)} arguments, not {len(nodes)}")
         consts = self.const_arguments(function, nodes)
-        inline = getattr(function, "__inline__", False)
+        inline = self.is_inlined(function)
         make = self.module.inline_signature if inline else self.module.signature
         callee = make(function, consts)
         rest = [n for n, is_const in zip(nodes, flags, strict=True) if not is_const]
@@ -104,7 +104,7 @@ class Calls:
         self.locals, self.loops = {}, []
         self.assigned = assigned_names(callee)
         for (name, kind), arg in zip(callee.params, args, strict=True):
-            self.emit(f"store {ir_type(kind)} {arg.ir}, ptr {self.local(name, kind).ir}")
+            self.bind(name, kind, arg)
         done = self.fresh("inlined")
         place = None if callee.result is None else self.local(".result", callee.result)
         self.inlined.append((place, done))
@@ -120,6 +120,14 @@ class Calls:
         if place is None:
             return None
         return Value(place.kind, self.assign(f"load {ir_type(place.kind)}, ptr {place.ir}"))
+
+    def is_inlined(self, function: Any) -> bool:
+        """Tell whether a function is expanded where it is called."""
+        return bool(getattr(function, "__inline__", False))
+
+    def bind(self, name: str, kind: Any, arg: Value) -> None:
+        """Give a parameter of an inlined function its value."""
+        self.emit(f"store {ir_type(kind)} {arg.ir}, ptr {self.local(name, kind).ir}")
 
     def leave_inlined(self, value: Value | None) -> bool:
         """Compile the return of an inlined function; False where there is none around."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from innkeeper.native import cache as code_cache
 from innkeeper.native.elf import Image
@@ -21,62 +20,27 @@ SOURCES = ("native", "isa", "engine/emulator")
 
 def compile_image() -> code_cache.Entry:
     """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
-    from innkeeper.engine.emulator import (
-        cells,
-        fill,
-        hostcrypto,
-        hostfp,
-        loop,
-        parallel,
-        sync,
-        tlb,
-        watch,
-    )
+    from innkeeper.engine.emulator import cells, fill, loop, parallel, tlb
     from innkeeper.engine.emulator.common import common_handlers
-    from innkeeper.engine.emulator.handlers import EngineCompiler, HandlerCompiler
-    from innkeeper.isa.riscv import access, mmu, sbi
+    from innkeeper.engine.emulator.handlers import HandlerCompiler
+    from innkeeper.engine.emulator.module import engine_module
+    from innkeeper.engine.emulator.regions import drop, install
+    from innkeeper.engine.emulator.regions.entry_points import region_entry_points
+    from innkeeper.isa.riscv import access, decode, mmu
     from innkeeper.isa.riscv.profiles import instructions
     from innkeeper.isa.riscv.spec import meaning_parts
-    from innkeeper.native.codegen import compile_ir, host_features
-    from innkeeper.native.compiler import Module
-    from innkeeper.native.signature import Signature
+    from innkeeper.native.codegen import compile_ir
 
-    class EngineModule(Module):
-        host_fp = os.uname().machine == "x86_64"
-        meanings: ClassVar[dict[Any, Signature]] = {}
-
-        def signature_of_meaning(self, meaning: Any) -> Signature:
-            if meaning not in self.meanings:
-                function, consts = meaning_parts(meaning)
-                self.meanings[meaning] = Signature(function, consts)
-            return self.meanings[meaning]
-
-    module = EngineModule(function_compiler=EngineCompiler)
-    module.replacements |= {
-        mmu.translate: fill.translate,
-        mmu.flush_translations: tlb.flush_all,
-        mmu.fence_translations: tlb.fence_translations,
-        mmu.switch_address_space: tlb.switch_address_space,
-        mmu.fence_instructions: tlb.flush_code,
-        access.written: cells.written,
-        access.claimed: cells.claimed,
-        access.about_to: watch.check,
-        sbi.wake: parallel.wake,
-        sbi.await_flush: sync.await_flush,
-        **hostfp.ALWAYS_REPLACED,
-    }
-    if module.host_fp:
-        module.replacements |= hostfp.REPLACED
-        if host_features().get("fma", False):
-            module.replacements |= hostfp.REPLACED_WITH_FMA
-        for feature, replaced in hostcrypto.REPLACED.items():
-            if host_features().get(feature, False):
-                module.replacements |= replaced
+    module = engine_module()
     for function in (
-        loop.run, loop.resume_cell, loop.take_trap, loop.cross_cell, loop.jump_cell, loop.stop_at,
-        cells.decode_cell, cells.written_range, cells.reset_code, tlb.flush_all, tlb.flush_bank,
-        tlb.reset_tlb, fill.translate, access.load_slow, access.store_slow, mmu.walk,
-        loop.deliver_trap, cells.redecode, parallel.run_alone, parallel.wake, parallel.set_lines,
+        decode.decode, loop.run, loop.resume_cell, loop.take_trap, loop.cross_cell,
+        loop.jump_cell, loop.stop_at, cells.decode_cell, cells.written_range, cells.reset_code,
+        tlb.flush_all, tlb.flush_bank, tlb.reset_tlb, fill.translate,
+        access.load_slow, access.store_slow,
+        mmu.walk, loop.deliver_trap,
+        cells.redecode, loop.apart_cell, install.region_load, install.region_store,
+        install.region_rw_pointer, install.link, install.leaves,
+        drop.drop_all_regions, parallel.run_alone, parallel.wake, parallel.set_lines,
         parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp,
     ):  # fmt: skip
         module.export(function)
@@ -89,7 +53,7 @@ def compile_image() -> code_cache.Entry:
             made[key] = _handlers(module, HandlerCompiler, one, base)
         names.append(made[key])
     module.declare("!unlikely", '!90 = !{!"branch_weights", i32 1, i32 2000}')
-    text = module.text() + common_handlers()
+    text = module.text() + common_handlers() + region_entry_points()
     return code_cache.Entry(
         _with_tables(compile_ir(text, name="the emulator", unroll=False), names), {}
     )

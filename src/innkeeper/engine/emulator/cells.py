@@ -17,6 +17,7 @@ from innkeeper.engine.emulator.hart import (
     Code,
     EmuHart,
 )
+from innkeeper.engine.emulator.regions.drop import drop_all_regions, drop_regions
 from innkeeper.engine.emulator.sync import (
     await_pass,
     enter_guest,
@@ -74,6 +75,7 @@ def reset_code(h: Hart) -> None:
 def forget_code(h: Hart) -> None:
     """Do `reset_code`, with the lock held."""
     code = shared_code(h)
+    drop_all_regions(h)
     for n in range(code.used_pages):
         code.page_cells[code.cell_page_ram[n]] = u32(0)
     code.used_pages = u32(0)
@@ -125,6 +127,7 @@ def begin_cells(h: Hart, page: u64) -> bool:
         code.reset_wanted = u32(1)
         return False
     code.cell_page_ram[number - 1] = u32(page)
+    code.page_regions[number - 1] = u64(0)
     cells = cells_of(code, number - 1)
     for k in range(u64(PAGE_CELLS)):
         cells[k].handler = code.handler_decode
@@ -168,6 +171,7 @@ def drop_cells(h: Hart, page: u64) -> None:
     if code.page_cells[page] != 0 and code.making_page != page:
         number = code.page_cells[page] - 1
         code.page_cells[page] = u32(0)
+        drop_regions(h, number)
         forget_fetchers(h, addr(cells_of(code, number)))
         code.given_back[number] = atomic_rmw("add", ref(code, "epoch"), u64(1)) + 1
         code.free[(code.free_first + code.free_count) % code.pool_pages] = number
@@ -263,6 +267,7 @@ def may_be_breakpoint(code: Code, pc: u64) -> bool:
 def redecode(h: Hart, va: u64) -> None:
     """Forget every cell at this place of a page: a breakpoint there has come or gone."""
     code = shared_code(h)
+    drop_all_regions(h)
     for n in range(code.used_pages):
         cells_of(code, n)[(va & 0xFFF) >> 1].handler = code.handler_decode
 
@@ -333,11 +338,16 @@ def decode_scratch(h: Hart, pc: u64) -> Ptr[Operands]:
     bits = fetch_bits(h, pc)
     first = ptr_offset(e.bank, Operands, addr(e.scratch[0]) - addr(e.bank))
     fill_cell(h, e.scratch[0], bits, pc, False)
-    after = code.handler_step_end if e.step != 0 else code.handler_cross_end
-    e.scratch[1].handler = after
-    e.scratch[2].handler = after
+    set_after(h, code.handler_step_end if e.step != 0 else code.handler_cross_end)
     e.bias = pc - (addr(first) >> 3)
     return first
+
+
+def set_after(h: Hart, handler: u64) -> None:
+    """Say what follows the instruction that was decoded apart: one of 2 or of 4 bytes."""
+    e = emu(h)
+    e.scratch[1].handler = handler
+    e.scratch[2].handler = handler
 
 
 @noinline

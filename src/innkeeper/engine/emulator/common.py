@@ -129,6 +129,14 @@ on:
   ret void
 }}
 
+{begin.format("op.onward")}{cell_pc}{keep_budget}
+  %next = call ptr @loop.jump_cell(ptr %hart, i64 %pc)
+  %none = icmp eq ptr %next, null
+  br i1 %none, label %fault, label %on
+fault:{resume}
+on:{go}
+}}
+
 {begin.format("op.cross")}{cell_pc}{keep_budget}
   %next = call ptr @loop.cross_cell(ptr %hart, i64 %pc)
   %none = icmp eq ptr %next, null

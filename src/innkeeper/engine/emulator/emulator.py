@@ -19,9 +19,10 @@ from innkeeper.engine.emulator.build import (
     TABLES,
     emulator_code,
 )
-from innkeeper.engine.emulator.hart import Code, EmuHart
+from innkeeper.engine.emulator.hart import CALLED, Code, EmuHart
 from innkeeper.engine.emulator.inspect import Inspector
 from innkeeper.engine.emulator.pthreads import wire_threads
+from innkeeper.engine.emulator.regions.service import RegionService
 from innkeeper.engine.emulator.signals import Signals
 from innkeeper.engine.emulator.stops import MAX_BREAKPOINTS, Stops
 from innkeeper.isa.riscv import status as st
@@ -54,13 +55,17 @@ EXITS = {int(each): each for each in Exit}
 
 @record
 class EmulatorConfig:
-    """How many harts over which RAM; `max_satp_mode` is 8, 9 or 10 for Sv39, Sv48 or Sv57."""
+    """How many harts over which RAM; `max_satp_mode` is 8, 9 or 10 for Sv39, Sv48 or Sv57.
+
+    `regions` is `on`, `off` or `eager`; unless given, what `INN_REGIONS` says.
+    """
 
     hart_count: int
     ram_base: int
     ram_bytes: int
     ram_hva: int
     max_satp_mode: int = st.SATP_SV57
+    regions: str | None = None
 
 
 @record
@@ -112,6 +117,7 @@ class Emulator:
             "parallel.run_alone", ctypes.c_uint32, ctypes.c_uint64
         )
         self.inspector, self.stops, self.signals = Inspector(self), Stops(self), Signals(self)
+        self.regions = RegionService(self, mode=self.config.regions)
 
     def _table(self, count: int, kind: Any) -> Any:
         """Allocate an array that is all zero and costs nothing until it is touched."""
@@ -138,6 +144,7 @@ class Emulator:
         raw.free = ctypes.addressof(self._table(pages, ctypes.c_uint32))
         raw.given_back = ctypes.addressof(self._table(pages, ctypes.c_uint64))
         raw.making_page = layout.NO_PAGE
+        raw.page_regions = ctypes.addressof(self._table(pages, ctypes.c_uint64))
         self.breakpoints = self._table(MAX_BREAKPOINTS, ctypes.c_uint64)
         raw.breakpoints = ctypes.addressof(self.breakpoints)
         ctypes.memmove(
@@ -152,7 +159,7 @@ class Emulator:
             self.code.address + Code.FIELDS["ends_block"][1], self.loaded.address(ENDS_BLOCK),
             count // 2,
         )  # fmt: skip
-        for kind in ("decode", "page_end", "cross", "illegal", "break", "step_end"):
+        for kind in ("decode", "page_end", "cross", "illegal", "break", "step_end", "onward"):
             setattr(raw, f"handler_{kind}", self.loaded.address(f"op.{kind}"))
         raw.handler_cross_end = self.loaded.address("op.page_end")
 
@@ -176,6 +183,8 @@ class Emulator:
             raw.ram_size = self.config.ram_bytes
             raw.code = self.code.address
             raw.clock_gettime = clock_address
+            for which, name in enumerate(CALLED):
+                raw.calls[which] = self.loaded.address(name)
             for name, call in calls.items():
                 setattr(raw, name, ctypes.cast(call, ctypes.c_void_p).value)
             self.loaded.function("tlb.reset_tlb", None, ctypes.c_uint64)(h.address)
@@ -263,6 +272,7 @@ class Emulator:
         What a host call raised, other than `InnError`, comes out here: the instruction that made
         the call has not happened, and may be tried again.
         """
+        self.regions.start()
         reason = EXITS[self._run(self._first, limit)]
         for number in tuple(self._errors):
             raise self._errors.pop(number)

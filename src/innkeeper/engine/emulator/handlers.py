@@ -272,7 +272,11 @@ class HandlerCompiler(EngineCompiler):
         self.uses_memory = True
         if self.slow_label is None:
             self.slow_label = self.fresh("rare")
-        self.jump_to(self.slow_label)
+        return self.give_up(self.slow_label, target, nodes)
+
+    def give_up(self, label: str, target: Any, nodes: list[ast.expr]) -> Value | None:
+        """Go to `label` instead of calling `target`; what follows is never reached."""
+        self.jump_to(label)
         self.start(self.fresh("never"))
         result = Signature(target, self.const_arguments(target, nodes)).result
         return None if result is None else Value(result, zero_of(result))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import Hart, Operands
-from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, u8, u16, u32, u64
+from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, i64, u8, u16, u32, u64
 
 DATA_ENTRIES = 1024
 CODE_ENTRIES = 512
@@ -38,6 +38,13 @@ PARKED = 0xFFFFFFFFFFFFFFFF
 """`EmuHart.epoch` between slices."""
 NO_PAGE = 0xFFFFFFFFFFFFFFFF
 """The number of no RAM page."""
+CALL_JUMP, CALL_TRAP_AT, CALL_STEP_AT, CALL_RESUME_AT = 0, 1, 2, 3
+CALL_LOAD, CALL_STORE, CALL_RW_POINTER, CALL_LINK = 4, 5, 6, 7
+CALLED = (
+    "jump", "region.trap_at", "region.step_at", "region.resume_at", "region.load", "region.store",
+    "region.rw_pointer", "region.link",
+)  # fmt: skip
+"""`EmuHart.calls`: where a region finds what it may go to (the first four) or call."""
 
 
 class DataEntry(Struct):
@@ -140,6 +147,7 @@ class Code(Struct):
     handler_page_end: u64
     handler_cross: u64
     handler_cross_end: u64
+    handler_onward: u64
     handler_illegal: u64
     handler_break: u64
     handler_step_end: u64
@@ -147,6 +155,13 @@ class Code(Struct):
     breakpoint_count: u32
     block_mode: u32
     """Come back to the host after every basic block."""
+    traffic: u64
+    """The address of `regions.layout.Traffic`."""
+    page_regions: Ptr[u64]
+    """By cell page: the first region that has code in it, or 0."""
+    write_fd: Fn[i64, u64, u64, u64]
+    """write(2), to wake the compiler."""
+    compile_now: Fn[None, u64]
     ends_block: Array[u8, MAX_INSTRUCTIONS]
     """By instruction number: whether it may go on elsewhere than at the next instruction."""
     halt: u32
@@ -163,6 +178,12 @@ class Code(Struct):
 class EmuHart(Hart):
     """A hart as tier 0 runs it."""
 
+    calls: Array[u64, 8]
+    """The addresses of what regions need: `CALL_...`."""
+    leave_region: u32
+    """Set by a store that drops a region: it may be the running one."""
+    punted: u32
+    """The slice ended in a region, so there is nothing to compile."""
     bias: u64
     """A cell's address divided by 8, plus this, is the pc."""
     bank: Ptr[u8]

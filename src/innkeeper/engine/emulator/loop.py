@@ -12,6 +12,7 @@ from innkeeper.engine.emulator.cells import (
     illegal_bits,
     is_breakpoint,
     make_room,
+    set_after,
 )
 from innkeeper.engine.emulator.hart import (
     BANK_MPRV,
@@ -29,6 +30,8 @@ from innkeeper.engine.emulator.hart import (
     EmuHart,
 )
 from innkeeper.engine.emulator.hostfp import fp_enter, fp_leave
+from innkeeper.engine.emulator.regions.drop import traffic_of
+from innkeeper.engine.emulator.regions.install import look_at_compiler, sample
 from innkeeper.engine.emulator.sync import begin_slice, end_slice, note_pass
 from innkeeper.engine.emulator.tlb import (
     bank_number,
@@ -56,9 +59,6 @@ from innkeeper.native.intrinsics import (
     ref,
 )
 from innkeeper.native.types import Ptr, i64, u8, u32, u64
-
-SLICE = 20000
-"""Instructions between looks at time, interrupts and requests: about 25 us."""
 
 EXACT_MARGIN = 2100
 """More than a hart can run past its budget: it looks at it at branches and at the end of a page."""
@@ -151,6 +151,7 @@ def resume_cell(h: Hart) -> Ptr[Operands]:
     e = emu(h)
     code = shared_code(h)
     nowhere = ptr_cast(Ptr[Operands], u64(0))
+    e.leave_region = u32(0)
     while True:
         note_pass(h)
         if h.flush_request != 0:
@@ -207,6 +208,22 @@ def cross_cell(h: Hart, pc: u64) -> Ptr[Operands]:
 
 
 @noinline
+def apart_cell(h: Hart, pc: u64) -> Ptr[Operands]:
+    """Return the scratch cell of one instruction that a region leaves to tier 0.
+
+    What follows it goes on without a look at the budget, as after any instruction in a page.
+    """
+    try:
+        first = decode_scratch(h, pc)
+        if emu(h).step == 0:
+            set_after(h, shared_code(h).handler_onward)
+        return first
+    except Trap:
+        take_trap(h, pc)
+    return ptr_cast(Ptr[Operands], u64(0))
+
+
+@noinline
 def jump_cell(h: Hart, target: u64) -> Ptr[Operands]:
     """Return the cell at a jump's target, null to go on at `h.pc` instead."""
     try:
@@ -227,6 +244,8 @@ def run_slice(h: Hart, length: i64) -> None:
     """Run one hart for up to `length` instructions and account for them."""
     if shared_code(h).reset_wanted != 0:
         make_room(h)
+    if traffic_of(h).enabled != 0:
+        look_at_compiler(h)
     h.slice = length
     h.budget = length
     update_timers(h)
@@ -234,6 +253,8 @@ def run_slice(h: Hart, length: i64) -> None:
     fp_enter(h)
     execute(h)
     fp_leave(h)
+    if traffic_of(h).enabled != 0 and h.budget < 0:
+        sample(h)
     done = u64(h.slice - h.budget)
     h.instret = h.instret + done
     emu(h).ticks = emu(h).ticks + done
@@ -292,7 +313,7 @@ def run_hart(h: Hart, left: i64) -> None:
     elif left >= 0 and left <= EXACT_MARGIN:
         step_out(h, left)
     else:
-        length = i64(SLICE)
+        length = i64(traffic_of(h).slice)
         if left >= 0 and left - EXACT_MARGIN < length:
             length = left - EXACT_MARGIN
         run_slice(h, length)

@@ -8,7 +8,8 @@ it does sleep. A full fence lies between the two steps of each, so one of them s
 from __future__ import annotations
 
 from innkeeper.engine.emulator.hart import EXIT_REQUEST, EmuHart
-from innkeeper.engine.emulator.loop import SLICE, can_run, run_slice
+from innkeeper.engine.emulator.loop import can_run, run_slice
+from innkeeper.engine.emulator.regions.drop import traffic_of
 from innkeeper.engine.emulator.sync import await_obeyed
 from innkeeper.engine.emulator.tlb import emu, shared_code
 from innkeeper.isa.riscv import status as st
@@ -25,7 +26,7 @@ from innkeeper.native.intrinsics import (
     noinline,
     ref,
 )
-from innkeeper.native.types import u32, u64
+from innkeeper.native.types import i64, u32, u64
 
 NS_PER_S = 1000000000
 NEVER = 0xFFFFFFFFFFFFFFFF
@@ -38,7 +39,7 @@ def run_alone(h: EmuHart) -> u32:
     code = shared_code(h)
     while atomic_load(ref(code, "halt")) == 0:
         if can_run(h):
-            run_slice(h, SLICE)
+            run_slice(h, i64(traffic_of(h).slice))
             if h.exit_reason != 0:
                 reason = h.exit_reason
                 h.exit_reason = u32(0)

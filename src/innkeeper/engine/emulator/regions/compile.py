@@ -1,0 +1,170 @@
+"""From a hot place to a region's image: decode, explore, emit, compile. Runs beside the harts."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from innkeeper.base.record import record
+from innkeeper.engine.emulator.module import engine_module
+from innkeeper.engine.emulator.regions.emit import RegionEmitter
+from innkeeper.engine.emulator.regions.flow import MAX_PAGES, PAGE, Flow, Insn, explore
+from innkeeper.engine.emulator.regions.layout import MAX_RANGES, Region
+from innkeeper.engine.emulator.regions.template import Template, make_template
+from innkeeper.isa.riscv.hart import Operands
+from innkeeper.isa.riscv.profiles import instructions
+from innkeeper.native.codegen import compile_ir
+from innkeeper.native.elf import Image
+from innkeeper.native.types import size_of
+
+Pages = Callable[[int], bytes | None]
+"""Returns the bytes of the page that lies so many pages after the first, if it can be read."""
+Decode = Callable[[Any, int, Any], int]
+
+
+@record
+class Compiled:
+    """A finished image, to be put into the pool: its record still lacks addresses."""
+
+    image: Image
+    entry_at: tuple[int, ...]
+    page_deltas: tuple[int, ...]
+    ranges: tuple[tuple[int, int, bytes], ...]
+    """Page number, first byte, and what the guest's code was."""
+    instruction_count: int
+
+
+class RegionCompiler:
+    """Compiles regions; keeps templates and decoded operands between them."""
+
+    def __init__(self, decode: Decode, tables: Any) -> None:
+        self._decode, self._tables = decode, tables
+        self._module = engine_module()
+        self._templates: dict[int, Template | None] = {}
+
+    def template(self, number: int) -> Template | None:
+        """Return the template of an instruction by its number."""
+        if number not in self._templates:
+            self._templates[number] = make_template(self._module, instructions()[number - 1])
+        return self._templates[number]
+
+    def compile(self, start: int, pages: Pages) -> Compiled | None:
+        """Compile the region around `start`, an offset in page 0; None where there is none."""
+        known: dict[int, bytes | None] = {}
+
+        def page(delta: int) -> bytes | None:
+            if delta not in known:
+                used = sum(1 for v in known.values() if v is not None)
+                known[delta] = pages(delta) if used < MAX_PAGES else None
+            return known[delta]
+
+        page(0)
+        flow = explore(start, lambda at: self.fetch(at, page))
+        if flow is None:
+            return None
+        deltas = self.deltas(flow)
+        emitter = RegionEmitter(flow, deltas)
+        text = emitter.module(self.declarations())
+        image = compile_ir(text, opt=1, quick=True, name=f"region {start:#x}")
+        data = {d: b for d, b in known.items() if b is not None}
+        return Compiled(
+            image, tuple(flow.entries), tuple(deltas), _ranges(flow, deltas, data),
+            flow.instruction_count,
+        )  # fmt: skip
+
+    def declarations(self) -> str:
+        """Return what templates refer to: intrinsics and constant tables."""
+        tables = [c[2] for c in self._module.constants.values()]
+        kept = [d for n, d in self._module.declarations.items() if not n.startswith("!")]
+        return "\n".join([*tables, *kept])
+
+    @staticmethod
+    def deltas(flow: Flow) -> list[int]:
+        """Return the pages that a region has code in, the first one first."""
+        found = {0}
+        for block in flow.blocks.values():
+            for one in block.insns:
+                found |= {one.at // PAGE, (one.after - 1) // PAGE}
+        return [0, *sorted(found - {0})]
+
+    def fetch(self, at: int, page: Pages) -> Insn | None:
+        """Decode the instruction at an address; None if it is not to be had or is illegal."""
+        first = page(at // PAGE)
+        if first is None:
+            return None
+        offset = at % PAGE
+        bits = int.from_bytes(first[offset : offset + 2], "little")
+        if bits & 3 == 3:
+            rest = first if offset + 2 < PAGE else page(at // PAGE + 1)
+            if rest is None:
+                return None
+            high = (offset + 2) % PAGE
+            bits |= int.from_bytes(rest[high : high + 2], "little") << 16
+        return self.decoded(at, bits)
+
+    def decoded(self, at: int, bits: int) -> Insn | None:
+        """Decode bits."""
+        operands = Operands()
+        number = self._decode(self._tables, bits, operands.address)
+        if number == 0:
+            return None
+        raw = operands.raw
+        length = instructions()[number - 1].length
+        return Insn(
+            at, length, self.template(number), raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm
+        )  # fmt: skip
+
+
+def _ranges(
+    flow: Flow, deltas: list[int], data: dict[int, bytes]
+) -> tuple[tuple[int, int, bytes], ...]:
+    """Collect the bytes that a region depends on, as few runs as its record has room for."""
+    spans: set[tuple[int, int, int]] = set()
+    for block in flow.blocks.values():
+        for one in block.insns:
+            at = one.at
+            while at < one.after:
+                end = min(one.after, (at // PAGE + 1) * PAGE)
+                spans.add((at // PAGE, at % PAGE, at % PAGE + end - at))
+                at = end
+    runs: list[list[int]] = []
+    for delta, first, last in sorted(spans):
+        if runs and runs[-1][0] == delta and first <= runs[-1][2]:
+            runs[-1][2] = max(runs[-1][2], last)
+        else:
+            runs.append([delta, first, last])
+    while len(runs) > MAX_RANGES:
+        gaps = [(b[1] - a[2], n) for n, (a, b) in enumerate(pairwise(runs)) if a[0] == b[0]]
+        _, n = min(gaps)
+        runs[n][2] = runs[n + 1][2]
+        del runs[n + 1]
+    number = {delta: n for n, delta in enumerate(deltas)}
+    return tuple((number[d], first, data[d][first:last]) for d, first, last in runs)
+
+
+def finished_image(made: Compiled, ram_page: int, rx: int) -> bytes:
+    """Return the image with its record filled in, for execution at `rx`."""
+    data = bytearray(made.image.data)
+    at = made.image.symbols["record"]
+    places = []
+    for _, _, code in made.ranges:
+        places.append(len(data))
+        data += code
+    data += bytes(-len(data) % 64)
+    region = Region.CTYPE.from_buffer(data, at)
+    region.magic, region.rx, region.ram_page = 1, rx, ram_page
+    region.entry_count, region.page_count = len(made.entry_at), len(made.page_deltas)
+    region.range_count, region.image_bytes = len(made.ranges), len(data)
+    for n, delta in enumerate(made.page_deltas):
+        region.page_delta[n] = delta & 0xFFFFFFFFFFFFFFFF
+    for n, entry in enumerate(made.entry_at):
+        region.entry_at[n] = entry
+        region.entry_code[n] = made.image.symbols[f"entry.{n}" if n else "region"]
+    for n, ((page, first, code), place) in enumerate(zip(made.ranges, places, strict=True)):
+        one = region.ranges[n]
+        one.page, one.first, one.size, one.at = page, first, len(code), place
+    assert ctypes.sizeof(Region.CTYPE) == size_of(Region)
+    del region
+    return bytes(data)

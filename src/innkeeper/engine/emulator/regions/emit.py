@@ -1,0 +1,479 @@
+"""A region as LLVM IR: blocks of filled-in templates, registers in slots that become SSA values.
+
+A region is a handler: `(hart, cell, budget, bank, ram)`, preserve_none, left by tail calls only. It
+has several entries; each is a little function that puts its number into the cell's low bits. Every
+way out is a cold block that puts back the registers that may have changed, so that traps are
+precise. The budget is looked at where the region is entered and where its loops come round: if a
+whole turn does not fit any more, tier 0 finishes the slice, so that a slice ends at the same
+instruction whether regions run or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from innkeeper.engine.emulator.handlers import CELL_BYTES, PARAMS
+from innkeeper.engine.emulator.hart import (
+    CALL_JUMP,
+    CALL_LINK,
+    CALL_RESUME_AT,
+    CALL_STEP_AT,
+    CALL_TRAP_AT,
+    CODE_ENTRIES,
+    Bank,
+    CodeEntry,
+    EmuHart,
+)
+from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn
+from innkeeper.engine.emulator.regions.layout import Region
+from innkeeper.isa.riscv.hart import SINK
+from innkeeper.native.types import size_of
+
+MAX_PREDICTED_RETURNS = 6
+LIKELY_METADATA = """!1 = !{!11}
+!2 = !{!12}
+!11 = distinct !{!11, !13, !"guest"}
+!12 = distinct !{!12, !13, !"host"}
+!13 = distinct !{!13, !"memory"}
+"""
+FILES = ("x", "f")
+
+Register = tuple[str, int]
+
+
+def _offset(name: str) -> int:
+    return int(EmuHart.FIELDS[name][1])
+
+
+def _registers(names: Iterable[tuple[str, str]], one: Insn) -> set[Register]:
+    """Turn a template's register names into registers; x0 and its sink are not among them."""
+    found = set()
+    for file, name in names:
+        number = int(name) if name.isdecimal() else getattr(one, name)
+        if file != "x" or number not in (0, SINK):
+            found.add((file, number))
+    return found
+
+
+class RegionEmitter:
+    """Writes one region."""
+
+    def __init__(self, flow: Flow, pages: list[int]) -> None:
+        self.flow = flow
+        self.page_number = {delta: n for n, delta in enumerate(pages)}
+        self.lines: list[str] = []
+        self.cold: list[str] = []
+        self.allocas: list[str] = []
+        self.count = 0
+        self.leaving, self.leaves = "", False
+        self.strict = self.uses_float = False
+        self.touched: set[Register] = set()
+        self.dirty_in = self._dirty()
+
+    # ---- which registers differ from what the hart holds
+
+    def _dirty(self) -> dict[int, set[Register]]:
+        """Find, for the start of every block, the registers that may have been written."""
+        written: dict[int, set[Register]] = {}
+        for at, block in self.flow.blocks.items():
+            written[at] = set()
+            for one in block.insns:
+                assert one.template is not None
+                written[at] |= _registers(one.template.writes, one)
+                self.touched |= _registers(one.template.reads, one)
+                self.uses_float |= one.template.uses_float
+                self.strict |= one.template.strict
+            self.touched |= written[at]
+        from innkeeper.engine.emulator.regions.flow import successors
+
+        dirty: dict[int, set[Register]] = {at: set() for at in self.flow.blocks}
+        work = list(self.flow.blocks)
+        while work:
+            at = work.pop()
+            out = dirty[at] | written[at]
+            for following in successors(self.flow, self.flow.blocks[at]):
+                if not out <= dirty[following]:
+                    dirty[following] |= out
+                    work.append(following)
+        return dirty
+
+    # ---- small pieces
+
+    def name(self, hint: str) -> str:
+        self.count += 1
+        return f"{hint}.{self.count}"
+
+    def slot_order(self) -> list[Register]:
+        return sorted(self.touched)
+
+    @staticmethod
+    def hart_slot(register: Register) -> int:
+        file, number = register
+        return _offset(file) + 8 * number
+
+    def put_back(self, dirty: set[Register], tag: str) -> list[str]:
+        """Write registers to the hart."""
+        lines = []
+        for n, register in enumerate(sorted(dirty)):
+            file, number = register
+            lines += [
+                f"  %pb{n}.{tag} = load i64, ptr %{file}.{number}",
+                f"  %pp{n}.{tag} = getelementptr i8, ptr %hart, i64 {self.hart_slot(register)}",
+                f"  store i64 %pb{n}.{tag}, ptr %pp{n}.{tag}, !alias.scope !2, !noalias !1",
+            ]
+        return lines
+
+    def call_out(self, which: int, tag: str) -> list[str]:
+        """Load one of the addresses that the hart keeps for regions."""
+        offset = _offset("calls") + 8 * which
+        return [
+            f"  %cp.{tag} = getelementptr i8, ptr %hart, i64 {offset}",
+            f"  %fn.{tag} = load ptr, ptr %cp.{tag}, !alias.scope !2, !noalias !1",
+        ]
+
+    def budget_after(self, done: int, tag: str) -> list[str]:
+        return [
+            f"  %b0.{tag} = load i64, ptr %left",
+            f"  %b1.{tag} = sub i64 %b0.{tag}, {done}",
+        ]
+
+    @staticmethod
+    def tail(cell: str, budget: str, function: str) -> list[str]:
+        return [
+            f"  musttail call preserve_nonecc void {function}"
+            f"(ptr %hart, ptr {cell}, i64 {budget}, ptr %bank, ptr %ram)",
+            "  ret void",
+        ]
+
+    # ---- ways out
+
+    def exit_at(self, label: str, which: int, pc: str, dirty: set[Register], done: int) -> None:
+        """Leave for a common handler that takes an address (`pc` is an IR operand or lines)."""
+        tag = self.name("e")
+        self.cold += [
+            f"{label}:",
+            *self.put_back(dirty, tag),
+            *self.budget_after(done, tag),
+            f"  %pc.{tag} = inttoptr i64 {pc} to ptr",
+            *self.call_out(which, tag),
+            *self.tail(f"%pc.{tag}", f"%b1.{tag}", f"%fn.{tag}"),
+        ]
+
+    def leave_block(self, label: str, at: int, which: int, done: int) -> None:
+        """Leave for a common handler at a fixed place, by the one way out that a block has."""
+        offset = _offset("calls") + 8 * which
+        self.cold += [
+            f"{label}:",
+            f"  store i64 {at}, ptr %out.at",
+            f"  store i64 {done}, ptr %out.done",
+            f"  store i64 {offset}, ptr %out.call",
+            f"  br label %leave.{self.leaving}",
+        ]
+        self.leaves = True
+
+    def way_out(self, dirty: set[Register]) -> None:
+        """Write the way out of the block that has just been written, if it is used."""
+        tag = self.leaving
+        if self.leaves:
+            self.cold += [
+                f"leave.{tag}:",
+                *self.put_back(dirty, tag),
+                f"  %done.{tag} = load i64, ptr %out.done",
+                f"  %b0.{tag} = load i64, ptr %left",
+                f"  %b1.{tag} = sub i64 %b0.{tag}, %done.{tag}",
+                f"  %at.{tag} = load i64, ptr %out.at",
+                f"  %pc.{tag} = add i64 %page, %at.{tag}",
+                f"  %pcp.{tag} = inttoptr i64 %pc.{tag} to ptr",
+                f"  %call.{tag} = load i64, ptr %out.call",
+                f"  %cp.{tag} = getelementptr i8, ptr %hart, i64 %call.{tag}",
+                f"  %fn.{tag} = load ptr, ptr %cp.{tag}, !alias.scope !2, !noalias !1",
+                *self.tail(f"%pcp.{tag}", f"%b1.{tag}", f"%fn.{tag}"),
+            ]
+        self.leaves = False
+
+    def exit_to_cell(self, label: str, at: int, dirty: set[Register], done: int) -> None:
+        """Leave for a place in the first page: its cell is known."""
+        tag = self.name("c")
+        self.cold += [
+            f"{label}:",
+            *self.put_back(dirty, tag),
+            *self.budget_after(done, tag),
+            f"  %cell.{tag} = getelementptr i8, ptr %cells, i64 {at * CELL_BYTES // 2}",
+            f"  %fn.{tag} = load ptr, ptr %cell.{tag}",
+            *self.tail(f"%cell.{tag}", f"%b1.{tag}", f"%fn.{tag}"),
+        ]
+
+    def leave_for(self, at: int, dirty: set[Register], done: int) -> str:
+        """Return the label of a way out to a fixed address."""
+        label = self.name("out")
+        if 0 <= at < PAGE:
+            self.exit_to_cell(label, at, dirty, done)
+        else:
+            self.leave_block(label, at, CALL_JUMP, done)
+        return label
+
+    # ---- going on within the region
+
+    def edge(self, source: Insn, at: int, dirty: set[Register], done: int) -> str:
+        """Return the label by which control goes from an instruction to an address."""
+        if at not in self.flow.blocks:
+            return self.leave_for(at, dirty, done)
+        label = self.name("edge")
+        lines = [
+            f"{label}:",
+            *self.budget_after(done, label),
+            f"  store i64 %b1.{label}, ptr %left",
+        ]
+        here, there = source.at // PAGE, self.last_page(at)
+        if here == there or there == 0:
+            lines.append(f"  br label %b.{self.text(at)}")
+        else:
+            lines += self.check_page(there, at, dirty, label)
+        self.lines += lines
+        return label
+
+    def last_page(self, at: int) -> int:
+        """Return the page of a block's first instruction; one that straddles has its last."""
+        return (self.flow.blocks[at].insns[0].after - 1) // PAGE
+
+    def check_page(self, page: int, at: int, dirty: set[Register], tag: str) -> list[str]:
+        """Go on in another page if it is still mapped where it was, and still holds this code."""
+        number = self.page_number[page]
+        miss, again = f"far.{tag}", f"b.{self.text(at)}"
+        base = Bank.FIELDS["code"][1]
+        shift = size_of(CodeEntry).bit_length() - 1
+        cells = Region.FIELDS["cells"][1] + 8 * number
+        self.cold += [
+            f"{miss}:",
+            f"  %va.{tag} = add i64 %page, {at}",
+            *self.call_out(CALL_LINK, tag),
+            f"  %ok.{tag} = call preserve_allcc i64 %fn.{tag}"
+            f"(ptr %hart, ptr @record, i64 %pg.{tag}, i64 {number})",
+            f"  %yes.{tag} = icmp ne i64 %ok.{tag}, 0",
+            f"  br i1 %yes.{tag}, label %{again}, label %no.{tag}",
+        ]
+        self.exit_at(f"no.{tag}", CALL_JUMP, f"%va.{tag}", dirty, 0)
+        return [
+            f"  %pg.{tag} = add i64 %page, {page * PAGE}",
+            f"  %n.{tag} = lshr i64 %pg.{tag}, {12 - shift}",
+            f"  %i.{tag} = and i64 %n.{tag}, {(CODE_ENTRIES - 1) << shift}",
+            f"  %o.{tag} = add i64 %i.{tag}, {base}",
+            f"  %t.{tag} = getelementptr i8, ptr %bank, i64 %o.{tag}",
+            f"  %tag.{tag} = load i64, ptr %t.{tag}, !alias.scope !2, !noalias !1",
+            f"  %c.{tag} = getelementptr i8, ptr %t.{tag}, i64 {CodeEntry.FIELDS['cells'][1]}",
+            f"  %cells.{tag} = load i64, ptr %c.{tag}, !alias.scope !2, !noalias !1",
+            f"  %w.{tag} = getelementptr i8, ptr @record, i64 {cells}",
+            f"  %want.{tag} = load i64, ptr %w.{tag}, !alias.scope !2, !noalias !1",
+            f"  %d0.{tag} = xor i64 %tag.{tag}, %pg.{tag}",
+            f"  %d1.{tag} = xor i64 %cells.{tag}, %want.{tag}",
+            f"  %d2.{tag} = or i64 %d0.{tag}, %d1.{tag}",
+            f"  %same.{tag} = icmp eq i64 %d2.{tag}, 0",
+            f"  br i1 %same.{tag}, label %{again}, label %{miss}, !prof !91",
+        ]
+
+    @staticmethod
+    def text(at: int) -> str:
+        return str(at) if at >= 0 else f"m{-at}"
+
+    def indirect(self, one: Insn, dirty: set[Register], done: int) -> str:
+        """Return the label where a computed jump goes on: predicted returns, then anywhere."""
+        label = self.name("ind")
+        lines = [f"{label}:", f"  %to.{label} = load i64, ptr %target"]
+        sites = self.flow.return_sites[:MAX_PREDICTED_RETURNS] if one.returns else []
+        for n, site in enumerate(sites):
+            onward = self.edge(one, site, dirty, done)
+            lines += [
+                f"  %s{n}.{label} = add i64 %page, {site}",
+                f"  %q{n}.{label} = icmp eq i64 %to.{label}, %s{n}.{label}",
+                f"  br i1 %q{n}.{label}, label %{onward}, label %k{n}.{label}",
+                f"k{n}.{label}:",
+            ]
+        out = self.name("far")
+        lines.append(f"  br label %{out}")
+        self.lines += lines
+        self.exit_at(out, CALL_JUMP, f"%to.{label}", dirty, done)
+        return label
+
+    # ---- blocks
+
+    def instruction(self, one: Insn, dirty: set[Register], done: int, *, ends: bool) -> None:
+        """Fill in one instruction."""
+        template = one.template
+        assert template is not None
+        identity = self.name("i")
+        after = dirty | _registers(template.writes, one)
+        labels = {"next": f"n.{identity}"}
+        if "trap" in template.labels:
+            labels["trap"] = f"trap.{identity}"
+            self.leave_block(labels["trap"], one.at, CALL_TRAP_AT, done)
+        if "punt" in template.labels:
+            labels["punt"] = f"punt.{identity}"
+            self.leave_block(labels["punt"], one.at, CALL_STEP_AT, done)
+        if "after" in template.labels:
+            labels["after"] = f"after.{identity}"
+            self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
+        if one.target is not None:
+            labels["taken"] = self.edge(one, one.target, after, done + 1)
+        if one.jumps:
+            labels["indirect"] = self.indirect(one, after, done + 1)
+        if ends and one.falls:
+            labels["next"] = self.edge(one, one.after, after, done + 1)
+        holes = {
+            "id": identity, "rd": one.rd, "rs1": one.rs1, "rs2": one.rs2, "rs3": one.rs3,
+            "imm": one.imm, "pc": one.at, **labels,
+        }  # fmt: skip
+        parts = [p if n % 2 == 0 else str(holes[p]) for n, p in enumerate(template.parts)]
+        start = self.name("do")
+        self.body += [f"  br label %{start}", f"{start}:", "".join(parts)]
+        if not ends:
+            self.body.append(f"{labels['next']}:")
+        for line in template.allocas:
+            self.allocas.append(line.replace("$id$", identity))
+        dirty |= after
+
+    def block(self, block: Block) -> None:
+        """Write one block."""
+        at = block.at
+        self.body = [f"b.{self.text(at)}:"]
+        dirty = set(self.dirty_in[at])
+        self.leaving = self.text(at)
+        if block.header:
+            self.body += self.look_at_budget(at)
+        for done, one in enumerate(block.insns):
+            self.instruction(one, dirty, done, ends=one is block.last)
+        self.lines += self.body
+        self.way_out(dirty)
+
+    def look_at_budget(self, at: int) -> list[str]:
+        """Let tier 0 finish the slice if a whole turn may not fit into it."""
+        tag = self.name("h")
+        self.cold += [
+            f"dry.{tag}:",
+            f"  %u.{tag} = getelementptr i8, ptr %hart, i64 {_offset('punted')}",
+            f"  store i32 1, ptr %u.{tag}, !alias.scope !2, !noalias !1",
+            f"  br label %step.{tag}",
+        ]
+        self.leave_block(f"step.{tag}", at, CALL_STEP_AT, 0)
+        return [
+            f"  %left.{tag} = load i64, ptr %left",
+            f"  %low.{tag} = icmp slt i64 %left.{tag}, {self.flow.instruction_count}",
+            f"  br i1 %low.{tag}, label %dry.{tag}, label %go.{tag}, !prof !90",
+            f"go.{tag}:",
+        ]
+
+    # ---- the whole
+
+    def entry(self) -> list[str]:
+        """Write the way in: which entry, what registers hold, whether the budget suffices."""
+        entries = self.flow.entries
+        lines = [
+            "entry:",
+            "  %left = alloca i64",
+            "  %target = alloca i64",
+            "  %out.at = alloca i64",
+            "  %out.done = alloca i64",
+            "  %out.call = alloca i64",
+            "  %x.0 = alloca i64",
+            f"  %x.{SINK} = alloca i64",
+            *(f"  %{file}.{number} = alloca i64" for file, number in self.slot_order()),
+            *self.allocas,
+            "  store i64 0, ptr %x.0",
+            f"  store i64 0, ptr %x.{SINK}",
+            "  %cell.i = ptrtoint ptr %cell to i64",
+            "  %which = and i64 %cell.i, 15",
+        ]
+        offset = "0"
+        for n, at in enumerate(entries):
+            where = at * CELL_BYTES // 2 + n
+            if n == 0:
+                offset = str(where)
+                continue
+            lines += [
+                f"  %is.{n} = icmp eq i64 %which, {n}",
+                f"  %of.{n} = select i1 %is.{n}, i64 {where}, i64 {offset}",
+            ]
+            offset = f"%of.{n}"
+        lines += [
+            f"  %cells.i = sub i64 %cell.i, {offset}",
+            f"  %back = sub i64 0, {offset}",
+            "  %cells = getelementptr i8, ptr %cell, i64 %back",
+            f"  %bias.p = getelementptr i8, ptr %hart, i64 {_offset('bias')}",
+            "  %bias = load i64, ptr %bias.p, !alias.scope !2, !noalias !1",
+            "  %eighth = lshr i64 %cells.i, 3",
+            "  %page = add i64 %eighth, %bias",
+            "  store i64 %budget, ptr %left",
+            f"  %low = icmp slt i64 %budget, {self.flow.instruction_count}",
+            "  br i1 %low, label %refuse.low, label %enough, !prof !90",
+            "enough:",
+        ]
+        if self.uses_float:
+            lines += [
+                f"  %fpr = getelementptr i8, ptr %hart, i64 {_offset('fp_ready')}",
+                "  %ready = load i32, ptr %fpr, !alias.scope !2, !noalias !1",
+                "  %unready = icmp eq i32 %ready, 0",
+                "  br i1 %unready, label %refuse, label %fill, !prof !90",
+                "fill:",
+            ]
+        for register in self.slot_order():
+            file, number = register
+            name = f"{file}{number}"
+            lines += [
+                f"  %lp.{name} = getelementptr i8, ptr %hart, i64 {self.hart_slot(register)}",
+                f"  %lv.{name} = load i64, ptr %lp.{name}, !alias.scope !2, !noalias !1",
+                f"  store i64 %lv.{name}, ptr %{file}.{number}",
+            ]
+        first, *rest = entries
+        cases = " ".join(f"i64 {n}, label %b.{self.text(at)}" for n, at in enumerate(rest, 1))
+        lines.append(f"  switch i64 %which, label %b.{self.text(first)} [{cases}]")
+        return lines
+
+    def refusals(self) -> list[str]:
+        """Write what happens at an entry that cannot be taken now: one instruction in tier 0."""
+        lines = [
+            "refuse.low:",
+            f"  %punted = getelementptr i8, ptr %hart, i64 {_offset('punted')}",
+            "  store i32 1, ptr %punted, !alias.scope !2, !noalias !1",
+            "  br label %refuse",
+            "refuse:",
+        ]
+        offset = "0"
+        for n, at in enumerate(self.flow.entries):
+            if n == 0:
+                offset = str(at)
+                continue
+            lines.append(f"  %ra.{n} = select i1 %is.{n}, i64 {at}, i64 {offset}")
+            offset = f"%ra.{n}"
+        return [
+            *lines,
+            f"  %again = add i64 %page, {offset}",
+            "  %again.p = inttoptr i64 %again to ptr",
+            *self.call_out(CALL_STEP_AT, "refuse"),
+            *self.tail("%again.p", "%budget", "%fn.refuse"),
+        ]
+
+    def module(self, declarations: str) -> str:
+        """Return the region's LLVM module."""
+        for at in sorted(self.flow.blocks):
+            self.block(self.flow.blocks[at])
+        attributes = "nounwind " + ("strictfp " if self.strict else "") + '"no-builtins"'
+        thunks = [
+            f"define hidden preserve_nonecc void @entry.{n}({PARAMS}) nounwind {{\n"
+            f"  %c = getelementptr i8, ptr %cell, i64 {n}\n"
+            f"  musttail call preserve_nonecc void @region(ptr %hart, ptr %c, i64 %budget, "
+            f"ptr %bank, ptr %ram)\n  ret void\n}}"
+            for n in range(1, len(self.flow.entries))
+        ]
+        body = "\n".join([*self.entry(), *self.lines, *self.cold, *self.refusals()])
+        return "\n".join(
+            [
+                f"@record = hidden global [{size_of(Region)} x i8] zeroinitializer, align 64",
+                declarations,
+                f"define hidden preserve_nonecc void @region({PARAMS}) {attributes} {{",
+                body,
+                "}",
+                *thunks,
+                LIKELY_METADATA,
+                '!90 = !{!"branch_weights", i32 1, i32 2000}',
+                '!91 = !{!"branch_weights", i32 2000, i32 1}',
+            ]
+        )

@@ -1,0 +1,71 @@
+"""What regions go to or call outside themselves, as LLVM IR; `EmuHart.calls` has the addresses."""
+
+from __future__ import annotations
+
+from innkeeper.engine.emulator.common import field_offset
+from innkeeper.engine.emulator.handlers import PARAMS
+
+
+def region_entry_points() -> str:
+    """Return the functions of `hart.CALLED` that are not common handlers.
+
+    Those that come back keep every register for the region (`preserve_allcc`): it pays for the long
+    way only when it takes it.
+    """
+    budget = f"""
+  %pc = ptrtoint ptr %cell to i64
+  %budget.p = getelementptr i8, ptr %hart, i64 {field_offset("budget")}
+  store i64 %budget, ptr %budget.p"""
+    resume = f"""
+  musttail call preserve_nonecc void @resume({PARAMS})
+  ret void"""
+    handler = f"define hidden preserve_nonecc void @{{}}({PARAMS}) nounwind noinline {{{{"
+    called = "define hidden preserve_allcc {} @{}({}) nounwind noinline {{"
+    return f"""
+{handler.format("region.trap_at")}{budget}
+  %leaves = call i1 @install.leaves(ptr %hart)
+  br i1 %leaves, label %again, label %enter
+again:
+  musttail call preserve_nonecc void @region.step_at({PARAMS})
+  ret void
+enter:
+  call void @loop.take_trap(ptr %hart, i64 %pc){resume}
+}}
+
+{handler.format("region.resume_at")}{budget}
+  %pc.p = getelementptr i8, ptr %hart, i64 {field_offset("pc")}
+  store i64 %pc, ptr %pc.p{resume}
+}}
+
+{handler.format("region.step_at")}{budget}
+  %next = call ptr @loop.apart_cell(ptr %hart, i64 %pc)
+  %none = icmp eq ptr %next, null
+  br i1 %none, label %fault, label %on
+fault:{resume}
+on:
+  %fn = load ptr, ptr %next
+  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %budget, ptr %bank, ptr %ram)
+  ret void
+}}
+
+{called.format("i64", "region.load", "ptr %hart, i64 %va, i32 %size")}
+  %value = call i64 @install.region_load(ptr %hart, i64 %va, i32 %size)
+  ret i64 %value
+}}
+
+{called.format("void", "region.store", "ptr %hart, i64 %va, i64 %value, i32 %size")}
+  call void @install.region_store(ptr %hart, i64 %va, i64 %value, i32 %size)
+  ret void
+}}
+
+{called.format("ptr", "region.rw_pointer", "ptr %hart, i64 %va, i32 %size")}
+  %where = call ptr @install.region_rw_pointer(ptr %hart, i64 %va, i32 %size)
+  ret ptr %where
+}}
+
+{called.format("i64", "region.link", "ptr %hart, ptr %record, i64 %va, i64 %page")}
+  %record.i = ptrtoint ptr %record to i64
+  %ok = call i64 @install.link(ptr %hart, i64 %record.i, i64 %va, i64 %page)
+  ret i64 %ok
+}}
+"""

@@ -1,0 +1,189 @@
+"""The control-flow graph around a hot instruction: which instructions a region is made of.
+
+Addresses are relative to the first byte of the page that holds the sampled instruction, so they
+may be negative or lie beyond it where neighbouring pages belong to the region too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from innkeeper.base.record import field, record
+from innkeeper.engine.emulator.regions.template import Template
+from innkeeper.isa.riscv.hart import SINK
+
+PAGE = 4096
+LINK_REGISTERS = (1, 5)
+"""x1 and x5: what calls leave the return address in (Unprivileged 2.5.1)."""
+MAX_INSTRUCTIONS = 400
+MAX_ENTRIES = 15
+MAX_PAGES = 4
+
+
+@record
+class Insn:
+    """One decoded instruction; `template` is None where the region must leave before it."""
+
+    at: int
+    length: int
+    template: Template | None
+    rd: int
+    rs1: int
+    rs2: int
+    rs3: int
+    imm: int
+
+    @property
+    def after(self) -> int:
+        """The address of the next instruction."""
+        return self.at + self.length
+
+    @property
+    def target(self) -> int | None:
+        """Where `branch` goes, if it may branch."""
+        if self.template is None or "taken" not in self.template.labels:
+            return None
+        return self.at + self.imm
+
+    @property
+    def falls(self) -> bool:
+        """Tell whether control may go on at the next instruction."""
+        return self.template is None or "next" in self.template.labels
+
+    @property
+    def jumps(self) -> bool:
+        """Tell whether it goes to a computed address."""
+        return self.template is not None and "indirect" in self.template.labels
+
+    @property
+    def calls(self) -> bool:
+        """Tell whether it leaves a return address and goes away for certain."""
+        return not self.falls and self.rd in LINK_REGISTERS
+
+    @property
+    def returns(self) -> bool:
+        """Tell whether it is a return by convention."""
+        return self.jumps and self.rd == SINK and self.rs1 in LINK_REGISTERS
+
+
+@record(frozen=False)
+class Block:
+    """Instructions that run one after the other; control enters at the first only."""
+
+    at: int
+    insns: list[Insn] = field(default_factory=list)
+    header: bool = False
+    """A loop may come back here: the budget is looked at."""
+
+    @property
+    def last(self) -> Insn:
+        """The instruction that decides how it goes on."""
+        return self.insns[-1]
+
+
+@record(frozen=False)
+class Flow:
+    """A region's blocks by address, and where it may be entered."""
+
+    blocks: dict[int, Block]
+    entries: list[int]
+    return_sites: list[int]
+    instruction_count: int
+
+
+Fetch = Callable[[int], Insn | None]
+"""Decodes the instruction at an address; None where there is none to be had."""
+
+
+def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | None:
+    """Collect what is reached from `start`, nearest first; None if nothing can be compiled."""
+    insns: dict[int, Insn] = {}
+    leaders, queue = {start}, deque([start])
+    sites: list[int] = []
+    resumed: list[int] = []
+    while queue:
+        at = queue.popleft()
+        while at not in insns and len(insns) < limit:
+            one = fetch(at)
+            if one is None:
+                break
+            if one.template is None:
+                resumed.append(one.after)
+                leaders.add(one.after)
+                queue.append(one.after)
+                break
+            insns[at] = one
+            if one.target is not None:
+                leaders.add(one.target)
+                queue.append(one.target)
+            if one.calls:
+                sites.append(one.after)
+                leaders.add(one.after)
+                queue.append(one.after)
+            if not one.falls:
+                break
+            if one.target is not None:
+                leaders.add(one.after)
+            at = one.after
+    if start not in insns:
+        return None
+    return _finish(start, insns, leaders, sites, resumed)
+
+
+def _finish(
+    start: int, insns: dict[int, Insn], leaders: set[int], sites: list[int], resumed: list[int]
+) -> Flow:
+    blocks: dict[int, Block] = {}
+    for leader in leaders & insns.keys():
+        block = blocks[leader] = Block(leader)
+        at = leader
+        while at in insns:
+            one = insns[at]
+            block.insns.append(one)
+            at = one.after
+            if not one.falls or one.target is not None or at in leaders:
+                break
+    entries = [start]
+    for at in (*sites, *resumed):
+        if at in blocks and 0 <= at < PAGE and at not in entries and len(entries) < MAX_ENTRIES:
+            entries.append(at)
+    count = sum(len(b.insns) for b in blocks.values())
+    flow = Flow(blocks, entries, [s for s in dict.fromkeys(sites) if s in blocks], count)
+    _find_headers(flow)
+    return flow
+
+
+def successors(flow: Flow, block: Block) -> list[int]:
+    """Return where control may go from a block within the region."""
+    last = block.last
+    found = [last.target] if last.target is not None else []
+    if last.falls:
+        found.append(last.after)
+    if last.returns:
+        found += flow.return_sites
+    return [at for at in found if at in flow.blocks]
+
+
+def _find_headers(flow: Flow) -> None:
+    """Mark where depth-first search finds an edge back: every loop passes one of these."""
+    done: set[int] = set()
+    active: set[int] = set()
+    for entry in flow.entries:
+        if entry in done:
+            continue
+        stack = [(entry, iter(successors(flow, flow.blocks[entry])))]
+        active.add(entry)
+        while stack:
+            at, rest = stack[-1]
+            for following in rest:
+                if following in active:
+                    flow.blocks[following].header = True
+                elif following not in done:
+                    active.add(following)
+                    stack.append((following, iter(successors(flow, flow.blocks[following]))))
+                    break
+            else:
+                stack.pop()
+                active.discard(at)
+                done.add(at)
