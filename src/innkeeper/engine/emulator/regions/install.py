@@ -9,6 +9,7 @@ must still be mapped at the same distance and be the same cell page.
 from __future__ import annotations
 
 from innkeeper.engine.emulator.cells import decode_at
+from innkeeper.engine.emulator.fill import find_atomic, find_load, find_store
 from innkeeper.engine.emulator.hart import CODE_ENTRIES, Code
 from innkeeper.engine.emulator.regions.drop import (
     CELL_PAGE_BYTES,
@@ -25,7 +26,7 @@ from innkeeper.engine.emulator.regions.layout import (
 )
 from innkeeper.engine.emulator.sync import give, take
 from innkeeper.engine.emulator.tlb import PAGE, bank_number, emu, shared_code
-from innkeeper.isa.riscv.access import in_ram, ram_read, rw_pointer_slow, store_slow
+from innkeeper.isa.riscv.access import in_ram, ram_read, ram_write, rw_pointer_slow, store_slow
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.mmu import ACCESS_READ, ACCESS_WRITE, translate
 from innkeeper.isa.riscv.ops import Trap
@@ -33,6 +34,7 @@ from innkeeper.native.intrinsics import (
     addr,
     atomic_load,
     atomic_store,
+    is_null,
     noinline,
     ptr_cast,
     ptr_offset,
@@ -223,37 +225,49 @@ def ask(h: Hart, place: u64, va: u64, bank: u32) -> None:
         code.write_fd(u64(t.wake_fd), addr(h.timespec), u64(8))
 
 
-def run_of_ram(h: Hart, pa: u64, va: u64, size: u32) -> bool:
-    """Tell whether a translated access is in one page of RAM; anything else is tier 0's."""
-    return in_ram(h, pa, size) and (va & 0xFFF) + u64(size) <= 4096
+@noinline
+def reach(h: Hart, va: u64, size: u32, access: u32) -> Ptr[u8]:
+    """Return where in RAM an access goes that is in one page; any other is given to tier 0."""
+    pa = translate(h, va, access, size)
+    if emu(h).watch_count != 0 or not in_ram(h, pa, size) or (va & 0xFFF) + u64(size) > 4096:
+        raise Trap(LEAVE_REGION, va)
+    return ptr_offset(h.ram, u8, pa - h.ram_base)
 
 
 @noinline
 def region_load(h: Hart, va: u64, size: u32) -> u64:
     """Load the long way from a region: from RAM, or give the instruction to tier 0."""
-    pa = translate(h, va, ACCESS_READ, size)
-    if emu(h).watch_count != 0 or not run_of_ram(h, pa, va, size):
-        raise Trap(LEAVE_REGION, va)
+    p = find_load(h, va, size)
+    if is_null(p):
+        p = reach(h, va, size, u32(ACCESS_READ))
     if (va & (u64(size) - 1)) == 0:
-        return ram_read(h, pa - h.ram_base, size)
+        return ram_read(h, addr(p) - addr(h.ram), size)
     value = u64(0)
     for n in range(size):
-        value = value | ram_read(h, pa - h.ram_base + u64(n), u32(1)) << (n * 8)
+        value = value | u64(p[n]) << (n * 8)
     return value
 
 
 @noinline
 def region_store(h: Hart, va: u64, value: u64, size: u32) -> None:
     """Store the long way from a region: to RAM, or give the instruction to tier 0."""
-    pa = translate(h, va, ACCESS_WRITE, size)
-    if emu(h).watch_count != 0 or not run_of_ram(h, pa, va, size):
-        raise Trap(LEAVE_REGION, va)
-    store_slow(h, va, value, size)
+    p = find_store(h, va, size)
+    if is_null(p):
+        reach(h, va, size, u32(ACCESS_WRITE))
+        store_slow(h, va, value, size)
+    elif (va & (u64(size) - 1)) == 0:
+        ram_write(h, addr(p) - addr(h.ram), value, size)
+    else:
+        for n in range(size):
+            p[n] = u8(value >> (n * 8))
 
 
 @noinline
 def region_rw_pointer(h: Hart, va: u64, size: u32) -> Ptr[u8]:
     """Find an atomic's memory the long way from a region, or give the instruction to tier 0."""
+    p = find_atomic(h, va, size)
+    if not is_null(p):
+        return p
     if emu(h).watch_count != 0:
         raise Trap(LEAVE_REGION, va)
     return rw_pointer_slow(h, va, size)

@@ -26,7 +26,7 @@ from innkeeper.isa.riscv.spec import Instruction
 from innkeeper.native.calls import Calls
 from innkeeper.native.compiler import Module
 from innkeeper.native.signature import Signature, stored_names
-from innkeeper.native.types import PtrType, i32, is_int, u8, u64
+from innkeeper.native.types import i32, is_int, u8, u64
 from innkeeper.native.values import LITERAL, Place, Value, ir_type
 
 GUEST = ", !alias.scope !1, !noalias !2"
@@ -258,9 +258,7 @@ class TemplateCompiler(HandlerCompiler):
         self.terminated = False
         return last
 
-    def lower_load(self, nodes: list[ast.expr]) -> Value:
-        kind = self.static(nodes[1])
-        va = self.coerce(self.expr(nodes[2]), u64)
+    def load_at(self, kind: Any, va: Value) -> Value:
         slow, where = self.probe(va, kind.BITS // 8, "read_tag")
         t, join = ir_type(kind), self.fresh("got")
         quick = self.assign(f"load {t}, ptr {where}{GUEST}")
@@ -273,10 +271,7 @@ class TemplateCompiler(HandlerCompiler):
         self.start(join)
         return Value(kind, self.assign(f"phi {t} [{quick}, %{hit}], [{value.ir}, %{miss}]"))
 
-    def lower_store(self, nodes: list[ast.expr]) -> None:
-        kind = self.static(nodes[1])
-        va = self.coerce(self.expr(nodes[2]), u64)
-        value = self.coerce(self.expr(nodes[3]), kind)
+    def store_at(self, kind: Any, va: Value, value: Value) -> None:
         slow, where = self.probe(va, kind.BITS // 8, "write_tag")
         join = self.fresh("put")
         self.emit(f"store {ir_type(kind)} {value.ir}, ptr {where}{GUEST}")
@@ -291,9 +286,7 @@ class TemplateCompiler(HandlerCompiler):
         self.jump_to(join)
         self.start(join)
 
-    def lower_rw_pointer(self, nodes: list[ast.expr]) -> Value:
-        kind = self.static(nodes[1])
-        va = self.coerce(self.expr(nodes[2]), u64)
+    def rw_at(self, kind: Any, va: Value) -> str:
         slow, quick = self.probe(va, kind.BITS // 8, "write_tag")
         join = self.fresh("found")
         hit = self.block
@@ -303,8 +296,7 @@ class TemplateCompiler(HandlerCompiler):
         miss = self.back_from(kept, join)
         self.jump_to(join)
         self.start(join)
-        where = self.assign(f"phi ptr [{quick}, %{hit}], [{far}, %{miss}]")
-        return Value(PtrType.make(kind), where)
+        return self.assign(f"phi ptr [{quick}, %{hit}], [{far}, %{miss}]")
 
 
 def make_template(module: Module, instruction: Instruction) -> Template | None:
