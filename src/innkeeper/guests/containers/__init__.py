@@ -1,0 +1,1 @@
+"""Containers as guests: from an image to a bundle that the OCI runtime runs."""
