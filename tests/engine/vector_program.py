@@ -39,6 +39,7 @@ class VectorProgram:
     """A program, what it starts from and what it leaves behind."""
 
     words: tuple[int, ...]
+    frm: int
     x: tuple[int, ...]
     f: tuple[int, ...]
     v: bytes
@@ -193,5 +194,5 @@ def generate(
         maker.instruction()
     x, f, v, window_bytes = maker.start
     return VectorProgram(
-        tuple(maker.words), x, f, v, window_bytes, maker.reference.h, bytes(maker.ram[maker.offset :])
+        tuple(maker.words), frm, x, f, v, window_bytes, maker.reference.h, bytes(maker.ram[maker.offset :])
     )  # fmt: skip

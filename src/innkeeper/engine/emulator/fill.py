@@ -122,6 +122,14 @@ def find_atomic(h: Hart, va: u64, size: u32) -> Ptr[u8]:
 
 
 @noinline
+def span(h: Hart, va: u64, access: u32) -> Ptr[u8]:
+    """Return RAM from an address to the end of its page (replaces `isa.riscv.access.span`)."""
+    if access == ACCESS_WRITE:
+        return find_store(h, va, u32(1))
+    return find_load(h, va, u32(1))
+
+
+@noinline
 def translate(h: Hart, va: u64, access: u32, size: u32) -> u64:
     """Translate one access and remember the page where the whole page allows it."""
     e = emu(h)

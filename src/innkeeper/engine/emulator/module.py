@@ -40,6 +40,7 @@ def engine_module() -> EngineModule:
         mmu.switch_address_space: tlb.switch_address_space,
         mmu.fence_instructions: tlb.flush_code,
         access.written: cells.written,
+        access.span: fill.span,
         access.claimed: cells.claimed,
         access.about_to: watch.check,
         sbi.wake: parallel.wake,

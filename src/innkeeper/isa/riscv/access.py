@@ -14,7 +14,7 @@ from innkeeper.isa.riscv.causes import (
 from innkeeper.isa.riscv.hart import Hart
 from innkeeper.isa.riscv.mmu import ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, translate
 from innkeeper.isa.riscv.ops import Trap
-from innkeeper.native.intrinsics import addr, noinline, ptr_offset
+from innkeeper.native.intrinsics import addr, noinline, ptr_cast, ptr_offset
 from innkeeper.native.types import Ptr, u8, u16, u32, u64
 
 PAGE_MASK = 0xFFF
@@ -58,6 +58,14 @@ def device_read(h: Hart, pa: u64, size: u32) -> u64:
 def device_write(h: Hart, pa: u64, value: u64, size: u32) -> None:
     """Write to a device; see `device_read`."""
     h.mmio_write(addr(h), pa, value, u64(size))
+
+
+def span(h: Hart, va: u64, access: u32) -> Ptr[u8]:
+    """Return RAM at an address whose page needs no check for this access, null if not known.
+
+    It is good up to the end of the page. An engine answers from its TLB.
+    """
+    return ptr_cast(Ptr[u8], u64(0))
 
 
 def phys_read(h: Hart, pa: u64, size: u32, va: u64) -> u64:

@@ -29,6 +29,9 @@ S = (i8, i16, i32, i64)
 WIDE, SINGLE, HALF, QUARTER, EIGHTH = 1, 0, -1, -2, -3
 """An operand's shape: a group whose elements are twice SEW, SEW, SEW/2..."""
 
+MASK_EEW = -1
+"""Stands for 1 bit: less than any EEW, and not what EEW=SEW/8 gives for SEW=8."""
+
 MASK, ELEMENT, WIDE_ELEMENT, NONE = 8, 16, 17, 32
 """Other shapes: a mask register, element 0 of one register (SEW or twice SEW), no operand."""
 
@@ -110,9 +113,9 @@ def emul(h: Hart, k: i32) -> i32:
 
 @inline
 def eew(h: Hart, k: i32) -> i32:
-    """Return the base-2 logarithm of an operand's EEW in bits; a mask's is 1 bit."""
+    """Return the base-2 logarithm of an operand's EEW in bits; `MASK_EEW` for a mask's 1 bit."""
     if k == MASK:
-        return i32(0)
+        return i32(MASK_EEW)
     return i32(h.v_sew) + 3 + (k - ELEMENT if k >= ELEMENT else k)
 
 
@@ -125,7 +128,7 @@ def registers(m: i32) -> u32:
 @inline
 def check_group(h: Hart, r: u8, m: i32, e: i32) -> None:
     """Refuse a group whose EMUL or EEW does not exist or whose first register is not aligned."""
-    if m > MAX_LMUL_LOG2 or m < MIN_LMUL_LOG2 or e > MAX_SEW_LOG2 + 3 or (e != 0 and e < 3):
+    if m > MAX_LMUL_LOG2 or m < MIN_LMUL_LOG2 or e > MAX_SEW_LOG2 + 3 or (e != MASK_EEW and e < 3):
         illegal(h)
     if (u32(r) & (registers(m) - 1)) != 0:
         illegal(h)
@@ -273,15 +276,20 @@ def put_mask_word(h: Hart, r: u8, w: u64, bits: u64, where: u64) -> None:
     h.v[at] = (h.v[at] & ~where) | (bits & where)
 
 
-@noinline
+@inline
 def get_element(h: Hart, p: Ptr[u8], n: u64) -> u64:
     """Return an element, SEW wide, zero-extended."""
-    sew = h.v_sew
-    if sew == 0:
+    return get_sized(p, h.v_sew, n)
+
+
+@noinline
+def get_sized(p: Ptr[u8], size: u32, n: u64) -> u64:
+    """Return an element of 2**size bytes, zero-extended."""
+    if size == 0:
         return u64(p[n])
-    if sew == 1:
+    if size == 1:
         return u64(ptr_cast(Ptr[u16], p)[n])
-    if sew == 2:
+    if size == 2:
         return u64(ptr_cast(Ptr[u32], p)[n])
     return ptr_cast(Ptr[u64], p)[n]
 

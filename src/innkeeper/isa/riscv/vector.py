@@ -1,9 +1,29 @@
 """The vector extensions, all of them: importing this fills their tables."""
 
-from innkeeper.isa.riscv import v_compare, v_config, v_integer, v_mask, v_permute, v_widen
+from innkeeper.isa.riscv import (
+    v_compare,
+    v_config,
+    v_fixed,
+    v_integer,
+    v_mask,
+    v_memory_table,
+    v_permute,
+    v_reduce,
+    v_widen,
+)
 from innkeeper.isa.riscv.v_encoding import V
 
-MODULES = (v_compare, v_config, v_integer, v_mask, v_permute, v_widen)
+MODULES = (
+    v_compare,
+    v_config,
+    v_fixed,
+    v_integer,
+    v_mask,
+    v_memory_table,
+    v_permute,
+    v_reduce,
+    v_widen,
+)
 """Where the instructions are described."""
 
 VECTOR = (V,)
