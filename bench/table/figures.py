@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.process import Spread
 from bench.subject import OURS, PEER
-from bench.table.plan import BOOT_AIM, GROUPS, PARALLEL_AIM, Program
+from bench.table.plan import BOOT_AIM, FIRST_RUN_AIM, GROUPS, PARALLEL_AIM, Program
 
 FIRST, TIER0 = "first run", "tier 0"
 
@@ -114,7 +114,7 @@ def verdicts(lines: Sequence[Line]) -> list[Verdict]:
             whole = len(some) == sum(program.judged for program in wanted.programs)
             found.append(_mean(group, some, wanted.mean if whole else None))
             found += _least(group, some, wanted.least if whole else None)
-    return found
+    return found + _first_runs([line for line in lines if line.judged])
 
 
 def _mean(group: str, lines: Sequence[Line], aim: float | None) -> Verdict:
@@ -146,6 +146,20 @@ def _parallel(lines: Sequence[Line]) -> list[Verdict]:
             ratio = times[0].median / times[1].median
             found.append(Verdict("smp", f"{who}, two harts by one", ratio, least=aim))
     return found
+
+
+def _first_runs(lines: Sequence[Line]) -> list[Verdict]:
+    """Judge first runs against ours without regions: compiling may not cost more than it gains."""
+    known = [(r, line.name) for line in lines if (r := line.speed(FIRST, TIER0)) is not None]
+    if not known:
+        return []
+    slowest, name = min(known)
+    mean = statistics.geometric_mean(ratio for ratio, _ in known)
+    what = f"by tier 0, geometric mean of {len(known)}"
+    return [
+        Verdict(FIRST, what, mean, least=FIRST_RUN_AIM),
+        Verdict(FIRST, f"by tier 0, lowest: {name}", slowest),
+    ]
 
 
 def _ratio(ours: float | None, peer: float | None) -> float | None:

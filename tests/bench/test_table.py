@@ -8,7 +8,7 @@ import pytest
 
 from bench.process import BenchError, Command
 from bench.subject import OURS, PEER
-from bench.table.figures import FIRST, Line, Timed, verdicts
+from bench.table.figures import FIRST, TIER0, Line, Timed, verdicts
 from bench.table.follow import follow
 from bench.table.measure import agree, select
 from bench.table.plan import GROUPS, PROGRAMS
@@ -62,6 +62,16 @@ def test_a_second_hart_is_judged_against_one() -> None:
     ours, peer = verdicts(lines)
     assert ours.speed == pytest.approx(1.8) and ours.text == "at least 1.7: met"
     assert peer.speed == pytest.approx(1.5) and peer.text == ""
+
+
+def test_first_runs_are_judged_against_tier_0_where_both_were_run() -> None:
+    def line(first: float) -> Line:
+        samples = {OURS: [_timed(1)], FIRST: [_timed(first)], TIER0: [_timed(2.0)]}
+        return Line(name="fp:lu", samples=samples)
+
+    mean, lowest = [v for v in verdicts([line(1.0), line(4.0)]) if v.group == FIRST]
+    assert mean.speed == pytest.approx(1.0) and mean.text.startswith("at least 1: ")
+    assert lowest.speed == pytest.approx(0.5)
 
 
 def test_different_outputs_are_refused() -> None:
