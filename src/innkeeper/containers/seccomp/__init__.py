@@ -27,7 +27,7 @@ def compile_profile(linux_seccomp: dict[str, Any], machine: str) -> SeccompProgr
     """Compile an OCI `linux.seccomp` object for a machine as uname(2) names it.
 
     The contract is OCI runtime-spec config-linux "Seccomp"; what it leaves open is listed in
-    `rules.py`. Raises ContainerError naming the field.
+    `rules.py`. Raises ConfigError naming the field.
     """
     from innkeeper.containers.seccomp import cache
 

@@ -63,9 +63,10 @@ U64 = (1 << 64) - 1
 
 def refuse(where: str, why: str) -> Exception:
     """Return the error for a field that cannot be followed."""
-    from innkeeper.base.errors import ContainerError
+    from innkeeper.base.errors import ConfigError
 
-    return ContainerError(f"linux.seccomp.{where} cannot be used", why=why)
+    name = f"linux.seccomp.{where}".rstrip(".")
+    return ConfigError(f"{name} cannot be used", why=why)
 
 
 def action(entry: dict[str, Any], key: str, errno_key: str, where: str) -> int:
