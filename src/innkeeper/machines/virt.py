@@ -257,7 +257,8 @@ class VirtMachine:
         self.finish(Outcome(End.STOPPED))
 
     def close(self) -> None:
-        """Give back the host's side of every device."""
+        """Give back the host's side of every device; keep what was compiled."""
+        self.emulator.regions.close()
         for device in self.virtio:
             backend = getattr(device, "backend", None)
             if backend is not None and hasattr(backend, "close"):

@@ -40,6 +40,7 @@ def compile_image() -> code_cache.Entry:
         mmu.walk, loop.deliver_trap,
         cells.redecode, loop.apart_cell, install.region_load, install.region_store,
         install.region_rw_pointer, install.link, install.leaves,
+        install.code_key, install.checksum, install.hottest,
         drop.drop_all_regions, parallel.run_alone, parallel.wake, parallel.set_lines,
         parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp,
     ):  # fmt: skip
@@ -100,13 +101,21 @@ def _handlers(module: Any, compiler: Any, one: Any, base: str) -> tuple[str, str
 
 
 @cache
+def _keys() -> tuple[bytes, bytes]:
+    """Return what compiled code depends on: the host with its LLVM, and the descriptions."""
+    sources = code_cache.sources_key(*(PACKAGE / s for s in SOURCES))
+    return code_cache.host_key(), sources
+
+
+def regions_path() -> Path:
+    """Return where compiled regions are kept."""
+    return code_cache.entry_path("regions", *_keys()).with_suffix(".pack")
+
+
+@cache
 def emulator_code() -> LoadedCode:
     """Return the emulator's code, from the cache where it is there."""
-    path = code_cache.entry_path(
-        "emulator",
-        code_cache.host_key(),
-        code_cache.sources_key(*(PACKAGE / s for s in SOURCES)),
-    )
+    path = code_cache.entry_path("emulator", *_keys())
     entry = code_cache.read(path)
     if entry is None:
         entry = compile_image()

@@ -8,6 +8,7 @@ given back is used again only when no hart can be in it any more.
 
 from __future__ import annotations
 
+from innkeeper.engine.emulator.decoding import decode_at, fill_cell
 from innkeeper.engine.emulator.fill import code_entry, enter_code
 from innkeeper.engine.emulator.hart import (
     CELL_PAGE_CELLS,
@@ -17,7 +18,8 @@ from innkeeper.engine.emulator.hart import (
     Code,
     EmuHart,
 )
-from innkeeper.engine.emulator.regions.drop import drop_all_regions, drop_regions
+from innkeeper.engine.emulator.regions.drop import drop_all_regions, drop_regions, empty_pool
+from innkeeper.engine.emulator.regions.install import look_for_region
 from innkeeper.engine.emulator.sync import (
     await_pass,
     enter_guest,
@@ -38,7 +40,6 @@ from innkeeper.engine.emulator.tlb import (
 )
 from innkeeper.isa.riscv.access import fetch_bits, in_ram
 from innkeeper.isa.riscv.causes import INSTRUCTION_ACCESS_FAULT
-from innkeeper.isa.riscv.decode import ILLEGAL, decode
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.mmu import ACCESS_EXEC, pmp_permits, translate
 from innkeeper.isa.riscv.ops import Trap
@@ -53,7 +54,7 @@ from innkeeper.native.intrinsics import (
     ptr_offset,
     ref,
 )
-from innkeeper.native.types import Ptr, u16, u32, u64
+from innkeeper.native.types import Ptr, u32, u64
 
 CELL_BYTES = 16
 
@@ -76,6 +77,7 @@ def forget_code(h: Hart) -> None:
     """Do `reset_code`, with the lock held."""
     code = shared_code(h)
     drop_all_regions(h)
+    empty_pool(h)
     for n in range(code.used_pages):
         code.page_cells[code.cell_page_ram[n]] = u32(0)
     code.used_pages = u32(0)
@@ -247,22 +249,6 @@ def fetch_cells(h: Hart, pc: u64) -> Ptr[Operands]:
     return first + ((pc & 0xFFF) >> 1)
 
 
-def is_breakpoint(code: Code, pc: u64) -> bool:
-    """Tell whether a debugger wants to stop at `pc`."""
-    for n in range(code.breakpoint_count):
-        if code.breakpoints[n] == pc:
-            return True
-    return False
-
-
-def may_be_breakpoint(code: Code, pc: u64) -> bool:
-    """Tell whether a breakpoint lies at this place of any page: a RAM page may be mapped twice."""
-    for n in range(code.breakpoint_count):
-        if ((code.breakpoints[n] ^ pc) & 0xFFF) == 0:
-            return True
-    return False
-
-
 @noinline
 def redecode(h: Hart, va: u64) -> None:
     """Forget every cell at this place of a page: a breakpoint there has come or gone."""
@@ -289,45 +275,10 @@ def decode_cell(h: Hart, cell: Ptr[Operands]) -> None:
     out = cell[0]
     take(code, ref(code, "lock"))
     if out.handler == code.handler_decode:
-        decode_at(h, out, (u64(code.cell_page_ram[number]) << 12) + index * 2, pc)
+        offset = (u64(code.cell_page_ram[number]) << 12) + index * 2
+        decode_at(h, out, offset, pc)
+        look_for_region(h, offset)
     give(ref(code, "lock"))
-
-
-def decode_at(h: Hart, out: Operands, offset: u64, pc: u64) -> None:
-    """Decode what is at an offset in RAM."""
-    code = shared_code(h)
-    if code.breakpoint_count != 0 and may_be_breakpoint(code, pc):
-        out.handler = code.handler_break
-        return
-    low = u32(ptr_offset(h.ram, u16, offset)[0])
-    if (low & 3) != 3:
-        fill_cell(h, out, low, pc, True)
-    elif (offset & 0xFFF) == 0xFFE:
-        out.handler = code.handler_cross
-    else:
-        fill_cell(h, out, ptr_offset(h.ram, u32, offset)[0], pc, True)
-
-
-def fill_cell(h: Hart, out: Operands, bits: u32, pc: u64, settled: bool) -> None:
-    """Decode into a cell, the handler last; `settled` cells may branch within their page.
-
-    In block mode an instruction that ends a block becomes a break, unless it is the one to step.
-    """
-    code = shared_code(h)
-    number = decode(code.tables, bits, out)
-    if number == ILLEGAL:
-        out.handler = code.handler_illegal
-        return
-    if code.block_mode != 0:
-        if emu(h).step != 0:
-            emu(h).block_ended = u32(code.ends_block[number])
-        elif code.ends_block[number] != 0:
-            out.handler = code.handler_break
-            return
-    target = (pc & 0xFFF) + u64(out.imm)
-    inside = settled and target < 4096
-    which = u32(number) * 2 + (u32(1) if inside else u32(0))
-    atomic_store(ref(out, "handler"), code.handlers[which])
 
 
 @noinline

@@ -10,10 +10,10 @@ from innkeeper.engine.emulator.cells import (
     decode_scratch,
     fetch_cells,
     illegal_bits,
-    is_breakpoint,
     make_room,
     set_after,
 )
+from innkeeper.engine.emulator.decoding import is_breakpoint
 from innkeeper.engine.emulator.hart import (
     BANK_MPRV,
     EXIT_BLOCK,

@@ -8,19 +8,34 @@ from itertools import pairwise
 from typing import Any
 
 from innkeeper.base.record import record
+from innkeeper.engine.emulator.handlers import CELL_BYTES
 from innkeeper.engine.emulator.module import engine_module
 from innkeeper.engine.emulator.regions.emit import RegionEmitter
 from innkeeper.engine.emulator.regions.flow import MAX_PAGES, PAGE, Flow, Insn, explore
-from innkeeper.engine.emulator.regions.layout import MAX_RANGES, Region
+from innkeeper.engine.emulator.regions.layout import MAX_RANGES, REGION_MAGIC, Region
 from innkeeper.engine.emulator.regions.template import Template, make_template
 from innkeeper.isa.riscv.hart import Operands
 from innkeeper.isa.riscv.profiles import instructions
 from innkeeper.native.codegen import compile_ir
 from innkeeper.native.elf import Image
-from innkeeper.native.types import size_of
 
-Pages = Callable[[int], bytes | None]
-"""Returns the bytes of the page that lies so many pages after the first, if it can be read."""
+
+@record
+class CodePage:
+    """A page of guest code: its bytes, the address of its cells, and what undecoded ones hold."""
+
+    data: bytes
+    cells: int
+    undecoded: int
+
+    def was_reached(self, offset: int) -> bool:
+        """Tell whether the instruction at an offset has ever been executed."""
+        handler = ctypes.c_uint64.from_address(self.cells + offset // 2 * CELL_BYTES).value
+        return bool(handler != self.undecoded)
+
+
+Pages = Callable[[int], CodePage | None]
+"""Returns the page that lies so many pages after the first, if it is known."""
 Decode = Callable[[Any, int, Any], int]
 
 
@@ -52,9 +67,9 @@ class RegionCompiler:
 
     def compile(self, start: int, pages: Pages) -> Compiled | None:
         """Compile the region around `start`, an offset in page 0; None where there is none."""
-        known: dict[int, bytes | None] = {}
+        known: dict[int, CodePage | None] = {}
 
-        def page(delta: int) -> bytes | None:
+        def page(delta: int) -> CodePage | None:
             if delta not in known:
                 used = sum(1 for v in known.values() if v is not None)
                 known[delta] = pages(delta) if used < MAX_PAGES else None
@@ -68,7 +83,7 @@ class RegionCompiler:
         emitter = RegionEmitter(flow, deltas)
         text = emitter.module(self.declarations())
         image = compile_ir(text, opt=1, quick=True, name=f"region {start:#x}")
-        data = {d: b for d, b in known.items() if b is not None}
+        data = {d: p.data for d, p in known.items() if p is not None}
         return Compiled(
             image, tuple(flow.entries), tuple(deltas), _ranges(flow, deltas, data),
             flow.instruction_count,
@@ -90,18 +105,21 @@ class RegionCompiler:
         return [0, *sorted(found - {0})]
 
     def fetch(self, at: int, page: Pages) -> Insn | None:
-        """Decode the instruction at an address; None if it is not to be had or is illegal."""
+        """Decode the instruction at an address; None if it is not to be had or is illegal.
+
+        What was never executed is left out: it is likely to stay so, and tier 0 has it if not.
+        """
         first = page(at // PAGE)
-        if first is None:
-            return None
         offset = at % PAGE
-        bits = int.from_bytes(first[offset : offset + 2], "little")
+        if first is None or not first.was_reached(offset):
+            return None
+        bits = int.from_bytes(first.data[offset : offset + 2], "little")
         if bits & 3 == 3:
             rest = first if offset + 2 < PAGE else page(at // PAGE + 1)
             if rest is None:
                 return None
             high = (offset + 2) % PAGE
-            bits |= int.from_bytes(rest[high : high + 2], "little") << 16
+            bits |= int.from_bytes(rest.data[high : high + 2], "little") << 16
         return self.decoded(at, bits)
 
     def decoded(self, at: int, bits: int) -> Insn | None:
@@ -144,8 +162,8 @@ def _ranges(
     return tuple((number[d], first, data[d][first:last]) for d, first, last in runs)
 
 
-def finished_image(made: Compiled, ram_page: int, rx: int) -> bytes:
-    """Return the image with its record filled in, for execution at `rx`."""
+def pristine_image(made: Compiled) -> tuple[bytes, int]:
+    """Return an image whose record says all that does not depend on where it is; and its offset."""
     data = bytearray(made.image.data)
     at = made.image.symbols["record"]
     places = []
@@ -154,7 +172,7 @@ def finished_image(made: Compiled, ram_page: int, rx: int) -> bytes:
         data += code
     data += bytes(-len(data) % 64)
     region = Region.CTYPE.from_buffer(data, at)
-    region.magic, region.rx, region.ram_page = 1, rx, ram_page
+    region.magic = REGION_MAGIC
     region.entry_count, region.page_count = len(made.entry_at), len(made.page_deltas)
     region.range_count, region.image_bytes = len(made.ranges), len(data)
     for n, delta in enumerate(made.page_deltas):
@@ -165,6 +183,5 @@ def finished_image(made: Compiled, ram_page: int, rx: int) -> bytes:
     for n, ((page, first, code), place) in enumerate(zip(made.ranges, places, strict=True)):
         one = region.ranges[n]
         one.page, one.first, one.size, one.at = page, first, len(code), place
-    assert ctypes.sizeof(Region.CTYPE) == size_of(Region)
     del region
-    return bytes(data)
+    return bytes(data), at

@@ -14,6 +14,9 @@ from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.native.intrinsics import addr, atomic_store, noinline, ptr_cast, ref
 from innkeeper.native.types import Ptr, u32, u64
 
+MAX_IMAGE_BYTES = 1 << 18
+"""A larger region is not kept; that much is always free after the pool was emptied."""
+
 CELL_PAGE_BYTES = CELL_PAGE_CELLS * 16
 
 
@@ -92,3 +95,13 @@ def drop_all_regions(h: Hart) -> None:
     """Take out every region."""
     for n in range(shared_code(h).used_pages):
         drop_regions(h, n)
+
+
+@noinline
+def empty_pool(h: Hart) -> None:
+    """Forget every copy of a region if the pool is almost full; no hart can be inside one."""
+    t = traffic_of(h)
+    if t.index_mask != 0 and t.pool_bytes - t.pool_used < MAX_IMAGE_BYTES:
+        for n in range(t.index_mask + 1):
+            t.index[n].instance = u64(0)
+        t.pool_used = u64(0)

@@ -8,7 +8,7 @@ must still be mapped at the same distance and be the same cell page.
 
 from __future__ import annotations
 
-from innkeeper.engine.emulator.cells import decode_at
+from innkeeper.engine.emulator.decoding import decode_at
 from innkeeper.engine.emulator.fill import find_atomic, find_load, find_store
 from innkeeper.engine.emulator.hart import CODE_ENTRIES, Code
 from innkeeper.engine.emulator.regions.drop import (
@@ -18,11 +18,15 @@ from innkeeper.engine.emulator.regions.drop import (
     traffic_of,
 )
 from innkeeper.engine.emulator.regions.layout import (
+    INDEX_ROOM,
     MAX_REGION_PAGES,
     REGION_INSTALLED,
     RING_SLOTS,
     SAMPLE_SLOTS,
+    SAMPLE_TAKEN,
     Region,
+    Slot,
+    Traffic,
 )
 from innkeeper.engine.emulator.sync import give, take
 from innkeeper.engine.emulator.tlb import PAGE, bank_number, emu, shared_code
@@ -33,14 +37,16 @@ from innkeeper.isa.riscv.ops import Trap
 from innkeeper.native.intrinsics import (
     addr,
     atomic_load,
+    atomic_rmw,
     atomic_store,
     is_null,
     noinline,
     ptr_cast,
     ptr_offset,
     ref,
+    rotl,
 )
-from innkeeper.native.types import Ptr, u8, u32, u64
+from innkeeper.native.types import Ptr, u8, u16, u32, u64
 
 LEAVE_REGION = 62
 """The trap cause, one that no hart has, by which a region gives an instruction to tier 0."""
@@ -50,8 +56,8 @@ MAX_LINK_FAILURES = 16
 
 
 @noinline
-def holds_code(h: Hart, r: Region, page: u32, ram_page: u64) -> bool:
-    """Tell whether a RAM page holds the code that a region was made from."""
+def holds_code(h: Hart, r: Region, image: u64, page: u32, ram_page: u64) -> bool:
+    """Tell whether a RAM page holds the code that the region in an image was made from."""
     for n in range(r.range_count):
         one = r.ranges[n]
         if one.page == page:
@@ -60,7 +66,7 @@ def holds_code(h: Hart, r: Region, page: u32, ram_page: u64) -> bool:
                 return False
             for k in range(one.size):
                 have = ptr_offset(h.ram, u8, offset + u64(k))[0]
-                if have != ptr_cast(Ptr[u8], r.rx + u64(one.at))[k]:
+                if have != ptr_cast(Ptr[u8], image + u64(one.at))[k]:
                     return False
     return True
 
@@ -92,7 +98,7 @@ def install(h: Hart, r: Region) -> bool:
     has_cells = code.page_cells[r.ram_page] != 0 and code.making_page != r.ram_page
     if code.block_mode != 0 or r.state == REGION_INSTALLED or not has_cells:
         return False
-    if not holds_code(h, r, u32(0), r.ram_page) or is_broken(code, r):
+    if not holds_code(h, r, r.rx, u32(0), r.ram_page) or is_broken(code, r):
         return False
     number = code.page_cells[r.ram_page] - 1
     cells = first_cell(code, number)
@@ -130,15 +136,18 @@ def look_at_compiler(h: Hart) -> None:
     """Install what the compiler has finished; called between slices."""
     t = traffic_of(h)
     code = shared_code(h)
-    if t.waits != 0 and atomic_load(ref(t, "asked")) != t.taken:
+    if t.waits != 0 and atomic_load(ref(t, "asked")) != 0:
+        t.asked = u32(0)
         code.compile_now(addr(h))
     if atomic_load(ref(t, "finished")) == t.installed:
         return
     take(code, ref(code, "lock"))
     while t.installed != atomic_load(ref(t, "finished")):
-        if not install(h, ptr_cast(Region, t.ready[t.installed & (RING_SLOTS - 1)])):
+        one = t.ready[t.installed & (RING_SLOTS - 1)]
+        slot = enter_slot(t, one.key, one.source, one.size, one.record)
+        if is_null(slot) or not install_from(h, slot[0], one.ram_page):
             t.stat_refused = t.stat_refused + 1
-        t.installed = t.installed + 1
+        atomic_store(ref(t, "installed"), t.installed + 1)
     give(ref(code, "lock"))
 
 
@@ -165,12 +174,122 @@ def look_at_page(h: Hart, r: Region, va: u64, page: u32) -> bool:
     if entry.tag != (va & PAGE):
         return False  # leaving by a jump looks it up
     number = u32((entry.cells - addr(code.pool)) // CELL_PAGE_BYTES)
-    same = holds_code(h, r, page, u64(code.cell_page_ram[number]))
+    same = holds_code(h, r, r.rx, page, u64(code.cell_page_ram[number]))
     if r.cells[page] != 0 or not same:
         r.link_failures = r.link_failures + 1
         return False
     join_page(code, r, page, number)
     traffic_of(h).stat_links = traffic_of(h).stat_links + 1
+    return True
+
+
+@noinline
+def code_key(page: Ptr[u8], at: u64) -> u64:
+    """Return what a region that begins at an offset in a page of code is known by.
+
+    It depends on where in the page that is and on the next bytes, 16 if the page has so many.
+    """
+    key = at * 0x9E3779B97F4A7C15
+    end = at + 16 if at + 16 <= 4096 else u64(4096)
+    while at < end:
+        key = (key ^ u64(ptr_offset(page, u16, at)[0])) * 0xD6E8FEB86659FD93
+        key = key ^ (key >> 32)
+        at = at + 2
+    return key if key != 0 else u64(1)
+
+
+@noinline
+def checksum(source: Ptr[u64], size: u32) -> u64:
+    """Return a checksum of an image, against accidents; it is never 0. The size is in bytes."""
+    total = u64(0x243F6A8885A308D3)
+    for n in range(size // 8):
+        total = (rotl(total, 23) ^ source[n]) * 0x9E3779B97F4A7C15
+    return total | 1
+
+
+@noinline
+def enter_slot(t: Traffic, key: u64, source: u64, size: u32, record: u32) -> Ptr[Slot]:
+    """Add a region to the index; null if that is full. The lock of `Code` is held."""
+    if t.index_mask == 0 or t.index_count >= INDEX_ROOM:
+        return ptr_cast(Ptr[Slot], u64(0))
+    at = key & t.index_mask
+    while t.index[at].key != 0:
+        at = (at + 1) & t.index_mask
+    slot = t.index[at]
+    slot.source, slot.size, slot.record = source, size, record
+    slot.instance = u64(0)
+    slot.checksum = u64(0)
+    slot.key = key
+    t.index_count = t.index_count + 1
+    return t.index + at
+
+
+@noinline
+def look_for_region(h: Hart, offset: u64) -> None:
+    """Install a known region that begins with the instruction just decoded, at this RAM offset."""
+    t = traffic_of(h)
+    if t.index_count == 0 or h.ram_size - offset < 16:
+        return
+    page = offset >> 12
+    key = code_key(ptr_offset(h.ram, u8, page << 12), offset & 0xFFF)
+    at = key & t.index_mask
+    while t.index[at].key != 0:
+        slot = t.index[at]
+        if slot.key == key and install_from(h, slot, page):
+            t.stat_found = t.stat_found + 1
+            return
+        at = (at + 1) & t.index_mask
+
+
+def is_sound(t: Traffic, slot: Slot) -> bool:
+    """Tell whether a slot's image is what was written to the cache; one that is not is forgotten.
+
+    A slot is not emptied but loses its size, so that the search goes on behind it.
+    """
+    if slot.checksum != 0 and slot.size != 0:
+        if checksum(ptr_cast(Ptr[u64], slot.source), slot.size) == slot.checksum:
+            slot.checksum = u64(0)
+        else:
+            t.stat_damaged = t.stat_damaged + 1
+            slot.size = u32(0)
+    return slot.size != 0
+
+
+@noinline
+def install_from(h: Hart, slot: Slot, ram_page: u64) -> bool:
+    """Install a known region for a RAM page that holds its code, in a copy of its own if need be.
+
+    The lock of `Code` is held.
+    """
+    t = traffic_of(h)
+    if not is_sound(t, slot):
+        return False
+    pristine = ptr_cast(Region, slot.source + u64(slot.record))
+    if not holds_code(h, pristine, slot.source, u32(0), ram_page):
+        return False
+    if slot.instance == 0 or ptr_cast(Region, slot.instance).state == REGION_INSTALLED:
+        if not copy_image(h, slot):
+            return False
+    r = ptr_cast(Region, slot.instance)
+    r.ram_page = ram_page
+    return install(h, r)
+
+
+def copy_image(h: Hart, slot: Slot) -> bool:
+    """Copy a pristine image into the pool; False, and a request to clear it, if it is full."""
+    t = traffic_of(h)
+    size = (u64(slot.size) + 63) & ~u64(63)
+    if t.pool_bytes - t.pool_used < size:
+        shared_code(h).reset_wanted = u32(1)
+        return False
+    at = t.pool_used
+    t.pool_used = at + size
+    source = ptr_cast(Ptr[u64], slot.source)
+    copy = ptr_cast(Ptr[u64], t.rw_first + at)
+    for n in range(slot.size // 8):
+        copy[n] = source[n]
+    slot.instance = t.rw_first + at + u64(slot.record)
+    ptr_cast(Region, slot.instance).rx = t.rx_first + at
     return True
 
 
@@ -195,34 +314,43 @@ def sample(h: Hart) -> None:
     place = u64(code.cell_page_ram[number]) << 12 | (h.pc & 0xFFF)
     one = t.samples[((place >> 1) ^ (place >> 13)) & (SAMPLE_SLOTS - 1)]
     if one.place != place:
-        if one.count > 1 and one.count < t.threshold:
+        if one.count > 1 and one.count < SAMPLE_TAKEN:
             one.count = one.count - 1
             return
         one.place = place
         one.count = u32(0)
-    one.va = h.pc
-    one.bank = bank
-    one.count = one.count + 1
-    if one.count == t.threshold:
-        ask(h, one.place, one.va, one.bank)
+    if one.count < SAMPLE_TAKEN:
+        one.va = h.pc
+        one.bank = bank
+        one.hart = h.hart_id
+        one.count = one.count + 1
+        if one.count == t.threshold:
+            ask(h)
 
 
 @noinline
-def ask(h: Hart, place: u64, va: u64, bank: u32) -> None:
-    """Ask the compiler for a region; one request too many is forgotten."""
+def ask(h: Hart) -> None:
+    """Wake the compiler: a place is hot enough."""
     t = traffic_of(h)
-    code = shared_code(h)
-    take(code, ref(code, "lock"))
-    room = t.asked - t.taken < RING_SLOTS
-    if room:
-        one = t.requests[t.asked & (RING_SLOTS - 1)]
-        one.place, one.va, one.bank = place, va, bank
-        one.count = h.hart_id
-        atomic_store(ref(t, "asked"), t.asked + 1)
-    give(ref(code, "lock"))
-    if room and t.waits == 0:
+    atomic_rmw("add", ref(t, "asked"), u32(1))
+    if t.waits == 0:
         h.timespec[0] = u64(1)
-        code.write_fd(u64(t.wake_fd), addr(h.timespec), u64(8))
+        shared_code(h).write_fd(u64(t.wake_fd), addr(h.timespec), u64(8))
+
+
+@noinline
+def hottest(t: Traffic, at_least: u32) -> u32:
+    """Return 1 + the number of the sample that counts most, and mark it as taken; 0 for none."""
+    best = u32(0)
+    count = at_least
+    for n in range(u32(SAMPLE_SLOTS)):
+        one = t.samples[n]
+        if one.count >= count and one.count < SAMPLE_TAKEN:
+            best = n + 1
+            count = one.count + 1
+    if best != 0:
+        t.samples[best - 1].count = SAMPLE_TAKEN
+    return best
 
 
 @noinline

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from innkeeper.native.types import Array, Struct, u32, u64
+from innkeeper.native.types import Array, Ptr, Struct, u32, u64
 
 MAX_REGION_PAGES = 4
 MAX_REGION_ENTRIES = 16
 MAX_RANGES = 32
 
+REGION_MAGIC = 0x4E4F494745524E49
+"""`INREGION`: what a record begins with."""
 REGION_NEW, REGION_INSTALLED, REGION_DROPPED = 0, 1, 2
 
 SAMPLE_SLOTS = 4096
+SAMPLE_TAKEN = 1 << 31
+"""The count of a place that has been compiled."""
+INDEX_SLOTS = 32768
+INDEX_ROOM = INDEX_SLOTS // 2
+"""How many regions are known at most: the table stays half empty."""
 RING_SLOTS = 256
 
 
@@ -54,18 +61,44 @@ class Region(Struct):
 
 
 class Sample(Struct):
-    """Where a slice ended, and how often: RAM page and offset as one number."""
+    """Where slices ended, and how often: RAM page and offset as one number; who was there last."""
 
     place: u64
     va: u64
     count: u32
     bank: u32
+    hart: u32
+
+
+class Finished(Struct):
+    """A compiled region that a hart is to take over: where its image is, and of which RAM page."""
+
+    source: u64
+    key: u64
+    size: u32
+    record: u32
+    ram_page: u64
+
+
+class Slot(Struct):
+    """A region that is known by the code it was made from: an open-addressing hash table's row.
+
+    `source` is a pristine image, which `record` bytes in has the record; `instance` the record of
+    the copy made last, or 0. `checksum` is 0 where the source need not be checked (any more).
+    """
+
+    key: u64
+    source: u64
+    instance: u64
+    checksum: u64
+    size: u32
+    record: u32
 
 
 class Traffic(Struct):
     """What harts and the compiler tell each other; one per machine.
 
-    Harts write requests, the compiler writes finished regions; each ring has one reader.
+    Harts count samples, the compiler takes the hottest and writes finished regions into a ring.
     """
 
     enabled: u32
@@ -74,7 +107,7 @@ class Traffic(Struct):
     """Instructions between looks at time, interrupts and requests."""
     wake_fd: u32
     asked: u32
-    taken: u32
+    """How many places have become hot."""
     finished: u32
     installed: u32
     waits: u32
@@ -83,11 +116,18 @@ class Traffic(Struct):
     rx_last: u64
     rw_first: u64
     """Where the pool of images can be executed, and where it can be written."""
+    pool_bytes: u64
+    pool_used: u64
+    index: Ptr[Slot]
+    index_mask: u64
+    """Slots less one; 0 until there is an index."""
+    index_count: u64
     stat_samples: u64
     stat_installed: u64
     stat_refused: u64
     stat_dropped: u64
     stat_links: u64
+    stat_found: u64
+    stat_damaged: u64
     samples: Array[Sample, 4096]
-    requests: Array[Sample, 256]
-    ready: Array[u64, 256]
+    ready: Array[Finished, 256]

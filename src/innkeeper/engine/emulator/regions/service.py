@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+from innkeeper.base.errors import UsageError
 from innkeeper.base.log import log
 from innkeeper.engine.emulator import hart as layout
-from innkeeper.engine.emulator.regions.layout import RING_SLOTS, Traffic
-from innkeeper.engine.emulator.regions.pool import CodePool
+from innkeeper.engine.emulator.build import regions_path
+from innkeeper.engine.emulator.regions.layout import INDEX_SLOTS, RING_SLOTS, Slot, Traffic
+from innkeeper.engine.emulator.regions.pack import MAX_IMAGE_BYTES, Made, Pack, merge
+from innkeeper.engine.emulator.regions.pool import CodePool, address_of
 
 if TYPE_CHECKING:
     from innkeeper.engine.emulator.emulator import Emulator
-    from innkeeper.engine.emulator.regions.compile import RegionCompiler
+    from innkeeper.engine.emulator.regions.compile import Pages, RegionCompiler
 
-THRESHOLD = 2
+MODES = ("on", "off", "eager")
+KEEP_EVERY = 200
+"""Regions compiled between two times that the file is written."""
+THRESHOLD = 6
 """Slices that end at one place before it is compiled."""
 SLICE = 50_000
 """Instructions between looks at time, interrupts and requests: 15 to 60 us."""
@@ -30,41 +38,73 @@ PAGE = 4096
 
 
 class RegionService:
-    """Regions of one machine."""
+    """Regions of one machine: what is known, what is being compiled, what is kept on disk."""
 
     def __init__(self, emulator: Emulator, *, mode: str | None = None) -> None:
         self.mode = mode or os.environ.get("INN_REGIONS") or "on"
+        if self.mode not in MODES:
+            raise UsageError(f"INN_REGIONS={self.mode}", why=f"it is one of {', '.join(MODES)}")
         self._emulator = emulator
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._turn = threading.Lock()
         self._compiler: RegionCompiler | None = None
-        self.pool: CodePool | None = None
-        self.traffic = Traffic()
         self._fd = -1
-        self.compiled = self.compiled_instructions = 0
+        self.pool: CodePool | None = None
+        self.pack: Pack | None = None
+        self.made: list[Made] = []
+        self._kept = 0
+        self.compiled_instructions = 0
+        self.traffic = Traffic()
         self.traffic.slice = EAGER_SLICE if self.mode == "eager" else SLICE
-        code = emulator.code.raw
-        code.traffic = self.traffic.address
-        self._keep: list[Any] = []
-        fields = layout.Code.FIELDS
-        self._keep.append(fields["compile_now"][0].prototype()(self._compile_now))
-        code.compile_now = ctypes.cast(self._keep[0], ctypes.c_void_p).value
-        code.write_fd = ctypes.cast(ctypes.CDLL(None).write, ctypes.c_void_p).value
+        self._wire()
         if self.mode != "off":
             with contextlib.suppress(OSError):  # the host forbids it: tier 0 alone then
                 self._enable()
+
+    def _wire(self) -> None:
+        code = self._emulator.code.raw
+        code.traffic = self.traffic.address
+        self._call = layout.Code.FIELDS["compile_now"][0].prototype()(self._compile_now)
+        code.compile_now = ctypes.cast(self._call, ctypes.c_void_p).value
+        code.write_fd = ctypes.cast(ctypes.CDLL(None).write, ctypes.c_void_p).value
+        loaded = self._emulator.loaded
+        u32, u64 = ctypes.c_uint32, ctypes.c_uint64
+        self._hottest = loaded.function("install.hottest", u32, u64, u32)
+        self._key = loaded.function("install.code_key", u64, u64, u64)
+        self._checksum = loaded.function("install.checksum", u64, u64, u32)
 
     def _enable(self) -> None:
         self.pool = CodePool()
         raw = self.traffic.raw
         raw.rx_first, raw.rx_last = self.pool.rx, self.pool.rx + self.pool.size_bytes
-        raw.rw_first = self.pool.rw
+        raw.rw_first, raw.pool_bytes = self.pool.rw, self.pool.size_bytes
+        self._slots = mmap.mmap(-1, INDEX_SLOTS * ctypes.sizeof(Slot.CTYPE))
+        raw.index, raw.index_mask = address_of(self._slots), INDEX_SLOTS - 1
+        if self.mode != "eager":
+            self.pack = Pack(regions_path())
+            self._enter_pack(self.pack)
         self._fd = os.eventfd(0, os.EFD_CLOEXEC)
         raw.wake_fd = self._fd
         eager = self.mode == "eager"
         raw.threshold, raw.waits = (1, 1) if eager else (THRESHOLD, 0)
         raw.enabled = 1
+
+    def _enter_pack(self, pack: Pack) -> None:
+        """Let native code know what is on disk."""
+        if pack.memory is None:
+            return
+        base, mask, count = address_of(pack.memory), INDEX_SLOTS - 1, 0
+        slots = (Slot.CTYPE * INDEX_SLOTS).from_buffer(self._slots)
+        for row in pack.rows:
+            at = row.key & mask
+            while slots[at].key:
+                at = (at + 1) & mask
+            slot = slots[at]
+            slot.key, slot.source, slot.checksum = row.key, base + row.offset, row.checksum
+            slot.size, slot.record = row.size, row.record
+            count += 1
+        self.traffic.raw.index_count = count
 
     def start(self) -> None:
         """Start the thread, unless the harts wait for the compiler or there is none."""
@@ -73,14 +113,37 @@ class RegionService:
             self._thread.start()
 
     def close(self) -> None:
-        """Stop compiling; the machine may still run what there is."""
+        """Stop compiling, and keep what was compiled on disk; the harts have stopped."""
         self._stopping = True
-        if self._fd >= 0:
+        if self._fd < 0:
+            return
+        if self._thread is not None:
             os.eventfd_write(self._fd, 1)
-            if self._thread is not None:
-                self._thread.join()
-            os.close(self._fd)
-            self._fd = -1
+            self._thread.join()
+        self.keep()
+        os.close(self._fd)
+        self._fd = -1
+        self.traffic.raw.enabled = 0
+
+    def keep(self) -> None:
+        """Write what is new to the disk; without a cache the next run is only slower."""
+        if self.pack is None or self._kept == len(self.made):
+            return
+        with contextlib.suppress(OSError):
+            merge(self.pack.path, self.made, self._used())
+        self._kept = len(self.made)
+
+    def _used(self) -> set[tuple[int, int]]:
+        """Return the keys and checksums of the regions of the pack that were met."""
+        assert self.pack is not None
+        if self.pack.memory is None:
+            return set()
+        base = address_of(self.pack.memory)
+        by_source = {base + row.offset: (row.key, row.checksum) for row in self.pack.rows}
+        slots = (Slot.CTYPE * INDEX_SLOTS).from_buffer(self._slots)
+        met = {slot.source for slot in slots if slot.instance}
+        made = {(m.key, m.checksum) for m in self.made}
+        return made | {by_source[source] for source in met if source in by_source}
 
     def _serve(self) -> None:
         while not self._stopping:
@@ -94,13 +157,12 @@ class RegionService:
                 pass
 
     def _take(self) -> bool:
-        """Compile one request; False if there is none."""
-        raw = self.traffic.raw
-        if raw.asked == raw.taken:
+        """Compile the hottest place; False if none is hot enough."""
+        number = self._hottest(self.traffic.address, self.traffic.raw.threshold)
+        if number == 0:
             return False
-        one = raw.requests[raw.taken % RING_SLOTS]
-        place, va, bank, hart = one.place, one.va, one.bank, one.count
-        raw.taken = (raw.taken + 1) & 0xFFFFFFFF
+        one = self.traffic.raw.samples[number - 1]
+        place, va, bank, hart = one.place, one.va, one.bank, one.hart
         try:
             self._compile(place, va, bank, hart)
         except Exception as error:  # a region is a gain, never a need
@@ -123,34 +185,46 @@ class RegionService:
         return self._compiler
 
     def _compile(self, place: int, va: int, bank: int, hart: int) -> None:
-        from innkeeper.engine.emulator.regions.compile import finished_image
+        from innkeeper.engine.emulator.regions.compile import pristine_image
 
-        assert self.pool is not None
         pages = self._pages(place >> 12, va, bank, hart)
         made = self.compiler().compile(place & (PAGE - 1), pages)
         if made is None:
             return
-        at = self.pool.put(bytes(64))
-        if at is None:
+        image, record = pristine_image(made)
+        first = pages(0)
+        if len(image) > MAX_IMAGE_BYTES or first is None:
             return
-        self.pool.used_bytes = at
-        image = finished_image(made, place >> 12, self.pool.rx + at)
-        if self.pool.put(image) is None:
-            return
-        raw = self.traffic.raw
-        raw.ready[raw.finished % RING_SLOTS] = self.pool.rw + at + made.image.symbols["record"]
-        raw.finished = (raw.finished + 1) & 0xFFFFFFFF
-        self.compiled += 1
+        key = self._key(_address(first.data), made.entry_at[0])
+        source = _address(image)
+        self.made.append(Made(key, self._checksum(source, len(image)), record, image))
         self.compiled_instructions += made.instruction_count
+        self._hand_over(key, source, len(image), record, place >> 12)
+        if len(self.made) - self._kept >= KEEP_EVERY:
+            self.keep()
 
-    def _pages(self, ram_page: int, va: int, bank: int, hart: int) -> Any:
+    def _hand_over(self, key: int, source: int, size: int, record: int, ram_page: int) -> None:
+        """Put a region where the harts look for it between slices."""
+        raw = self.traffic.raw
+        while (raw.finished - raw.installed) & 0xFFFFFFFF >= RING_SLOTS:
+            if self._stopping or self.mode == "eager":
+                return
+            time.sleep(0.01)
+        one = raw.ready[raw.finished % RING_SLOTS]
+        one.key, one.source, one.size, one.record = key, source, size, record
+        one.ram_page = ram_page
+        raw.finished = (raw.finished + 1) & 0xFFFFFFFF
+
+    def _pages(self, ram_page: int, va: int, bank: int, hart: int) -> Pages:
         """Return a reader of the pages around a place, as that hart has them mapped."""
+        from innkeeper.engine.emulator.regions.compile import CodePage
+
         emulator = self._emulator
         ram, size = emulator.config.ram_hva, emulator.config.ram_bytes
         code, codes = emulator.code.raw, emulator.raw[hart].banks[bank].code
-        first_va = va & -PAGE
+        first_va, page_cells = va & -PAGE, emulator.page_cells
 
-        def read(delta: int) -> bytes | None:
+        def read(delta: int) -> CodePage | None:
             page = ram_page
             if delta != 0:
                 wanted = (first_va + delta * PAGE) & 0xFFFFFFFFFFFFFFFF
@@ -163,7 +237,11 @@ class RegionService:
                 page = self._cell_pages[number]
             if (page + 1) * PAGE > size:
                 return None
-            return ctypes.string_at(ram + page * PAGE, PAGE)
+            number = page_cells[page]
+            if number == 0:
+                return None
+            cells = code.pool + (number - 1) * layout.CELL_PAGE_CELLS * 16
+            return CodePage(ctypes.string_at(ram + page * PAGE, PAGE), cells, code.handler_decode)
 
         return read
 
@@ -171,3 +249,10 @@ class RegionService:
     def _cell_pages(self) -> Any:
         code = self._emulator.code.raw
         return (ctypes.c_uint32 * code.pool_pages).from_address(code.cell_page_ram)
+
+
+def _address(data: bytes) -> int:
+    """Return where the contents of a bytes object lie; it must be kept."""
+    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
+    assert address is not None
+    return address
