@@ -1,0 +1,181 @@
+"""The life of a container's first process, from `clone` to its program.
+
+One sequence, in one thread, in the order that runtime.md "Lifecycle" gives. Until it has reported
+that it is ready it dies with the runtime; what goes wrong is reported over the channel.
+"""
+
+from __future__ import annotations
+
+import os
+
+from innkeeper.base.errors import ContainerError, InnError
+from innkeeper.containers import kernel as k
+from innkeeper.containers import namespaces as ns
+from innkeeper.containers.channel import GO, HOOKS_DONE, SAVED, Channel
+from innkeeper.containers.process import ReadyProcess, prepare, set_personality
+from innkeeper.containers.rootfs import Rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from innkeeper.containers.config import Config
+    from innkeeper.containers.seccomp import SeccompProgram
+
+_SIGPIPE, _SIGXFSZ, _SIGKILL = 13, 25, 9
+
+
+class FirstProcess:
+    """Everything the process needs, gathered by the runtime before it is cloned."""
+
+    def __init__(self, config: Config, channel: Channel, *, proc: int, name: str) -> None:
+        self.config, self.channel, self.proc, self.name = config, channel, proc, name
+        self.trees: dict[int, int] = {}  # bind sources opened outside
+        self.program: SeccompProgram | None = None
+        self.console: Any = None  # the connected console socket
+        self.fifo: int | None = None  # what `start` writes to
+        self.state: dict[str, Any] = {}  # for hooks
+        self.preserve_fds = 0
+        self.pivot = True
+        self.keyring = True
+        self._went = False
+
+    @property
+    def mapped(self) -> bool:
+        """Say whether the process is in a user namespace other than the runtime's."""
+        return "user" in self.config.namespaces
+
+    def main(self) -> None:
+        """Live; never returns."""
+        waiting = False
+        try:
+            self.channel.be_child()
+            ready = self._become()
+            self.channel.report(stage="ready")
+            self.channel.await_answer(SAVED)
+            waiting = self.fifo is not None
+            self._start(ready)
+        except BaseException as error:
+            text = describe(error)
+            if waiting:  # the runtime is gone, the container's standard error is what is left
+                os.write(2, f"{text}\n".encode())
+            else:
+                self.channel.report(error=text)
+        os._exit(1)
+
+    def _become(self) -> ReadyProcess:
+        linux = self.config.linux
+        k.prctl(k.PR_SET_PDEATHSIG, _SIGKILL)
+        reset_signals()
+        os.setsid()
+        if self.mapped:
+            self._go()
+            ns.become_root()
+            k.prctl(k.PR_SET_DUMPABLE, 0)
+            k.prctl(k.PR_SET_PDEATHSIG, _SIGKILL)
+        os.umask(0)
+        if self.config.new("time"):
+            ns.enter_time_namespace(linux.get("timeOffsets", {}), self.proc)
+        if self.config.new("network"):
+            ns.raise_loopback()
+        ns.set_names(self.config.raw)
+        self._build()
+        set_personality(linux)
+        os.umask(0o022)
+        return prepare(
+            self.config.process,
+            proc=self.proc,
+            preserve_fds=self.preserve_fds,
+            keyring=f"_ses.{self.name}" if self.keyring else None,
+            install_seccomp=self._install_seccomp,
+        )
+
+    def _go(self) -> None:
+        """Wait until the runtime has put this process into its cgroup and mapped its users."""
+        if not self._went:
+            self._went = True
+            self.channel.await_answer(GO)
+            if self.config.new("cgroup"):
+                k.unshare(k.CLONE_NEWCGROUP)
+
+    def _build(self) -> None:
+        """Make the root file system and move in, with the hooks that belong in between."""
+        rootfs = Rootfs(self.config, self.proc, self.trees, mapped=self.mapped)
+        rootfs.attach_root()
+        rootfs.fill(self._go)
+        self._go()
+        ns.set_sysctls(self.config.linux.get("sysctl", {}), self.proc)
+        terminal = self._open_terminal(rootfs.root)
+        if self.config.hooks("prestart") or self.config.hooks("createRuntime"):
+            self.channel.report(stage="hooks")
+            self.channel.await_answer(HOOKS_DONE)
+        self._run_hooks("createContainer", "creating")
+        rootfs.guard()
+        rootfs.enter(pivot=self.pivot)
+        if terminal is not None:
+            from innkeeper.containers.console import take
+
+            take(terminal, self.config.process)
+
+    def _open_terminal(self, root: int) -> int | None:
+        if not self.config.process.get("terminal"):
+            return None
+        from innkeeper.containers import console
+
+        master, terminal, name = console.open_pair(root)
+        console.bind_console(root, terminal)
+        console.send_descriptor(self.console, master, name)
+        os.close(master)
+        return terminal
+
+    def _run_hooks(self, point: str, status: str) -> None:
+        if hooks := self.config.hooks(point):
+            from innkeeper.containers.hooks import run_hooks
+
+            own = int(os.readlink("self", dir_fd=self.proc))
+            run_hooks(hooks, {**self.state, "pid": own, "status": status})
+
+    def _install_seccomp(self) -> None:
+        install_seccomp(self.program, self.channel)
+
+    def _start(self, ready: ReadyProcess) -> None:
+        if self.fifo is not None:
+            os.read(self.fifo, 1)
+        self._run_hooks("startContainer", "created")
+        ready.execute(self.config.linux.get("seccomp", {}))
+
+
+def install_seccomp(program: SeccompProgram | None, channel: Channel) -> None:
+    """Install the filter, and let the runtime fetch the listener when there is one."""
+    k.prctl(k.PR_SET_PDEATHSIG, 0)  # the last moment at which a filter cannot refuse it
+    if program is None:
+        return
+    from innkeeper.containers.filter import install
+
+    listener = install(program)
+    if listener is not None:
+        channel.report(stage="seccomp", fd=listener)
+        channel.await_answer(GO)
+        os.close(listener)
+
+
+def reset_signals() -> None:
+    """Undo what Python ignores: an ignored signal would stay so in the program."""
+    import _signal
+
+    for number in (_SIGPIPE, _SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+
+
+def describe(error: BaseException) -> str:
+    """Say what went wrong in the words that callers of runc look for."""
+    if isinstance(error, InnError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        text = k.reason(error)
+    else:
+        text = f"{type(error).__name__}: {error}"
+    begins = ("exec:", "exec ")
+    if isinstance(error, ContainerError) and text.startswith(begins):
+        return text
+    return f"error during container init: {text}"

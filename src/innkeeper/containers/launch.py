@@ -1,0 +1,225 @@
+"""Make a container: the runtime's side of runtime.md "Lifecycle", steps 1 to 8.
+
+Whatever is made outside of the container's own namespaces is written down before it is made (the
+state directory, then the cgroup), and the first process dies with the runtime until it is ready: a
+runtime that is killed between any two steps leaves nothing that `delete --force` does not find.
+"""
+
+from __future__ import annotations
+
+import os
+
+from innkeeper.base.errors import ContainerError, InnError
+from innkeeper.containers import kernel as k
+from innkeeper.containers.channel import GO, HOOKS_DONE, SAVED, Channel
+from innkeeper.containers.first import FirstProcess
+from innkeeper.containers.namespaces import Namespaces
+from innkeeper.containers.state import Container, start_time, timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from innkeeper.containers.cgroups import Cgroup
+    from innkeeper.containers.config import Config
+    from innkeeper.containers.settings import Settings
+
+_SIGKILL = 9
+
+
+class Launch:
+    """The making of one container."""
+
+    def __init__(self, config: Config, settings: Settings, name: str) -> None:
+        self.config, self.settings, self.name = config, settings, name
+        self.console_socket: str | None = None
+        self.console: Any = None  # or a socket that is connected already
+        self.pid_file: str | None = None
+        self.preserve_fds = 0
+        self.pivot = self.keyring = True
+        self.wait_for_start = False
+        self.pid = 0
+
+    def make(self) -> Container:
+        """Make the container; it is ready, and started unless it is to wait for `start`."""
+        container = Container.create(self.settings.root, self.name, self._record())
+        cgroup: Cgroup | None = None
+        try:
+            container.save()
+            cgroup = open_container_cgroup(container.data)
+            self._make(container, cgroup)
+        except BaseException:
+            self._undo(container, cgroup)
+            raise
+        return container
+
+    def _record(self) -> dict[str, Any]:
+        linux = self.config.linux
+        return {
+            "id": self.name,
+            "pid": 0,
+            "created": timestamp(),
+            "bundle": self.config.bundle,
+            "rootfs": self.config.rootfs,
+            "cgroup": {
+                "path": linux.get("cgroupsPath"),
+                "id": self.name,
+                "systemd": self.settings.systemd_cgroup,
+                "rootless": self.settings.rootless,
+            },
+            "config": self.config.raw,
+        }
+
+    def _make(self, container: Container, cgroup: Cgroup) -> None:
+        channel = Channel()
+        first = self._first(container, channel)
+        if self.wait_for_start:
+            os.mkfifo(container.fifo, 0o600)
+            first.fifo = os.open(container.fifo, os.O_RDWR | os.O_CLOEXEC)
+        if not first.mapped:
+            k.prctl(k.PR_SET_DUMPABLE, 0)
+        self.pid = Namespaces(self.config).spawn(first.main)
+        channel.be_parent()
+        try:
+            self._admit(cgroup)
+            channel.answer(GO)
+            self._attend(container, channel)
+            self._finish(container, cgroup, channel)
+        except ContainerError as error:
+            what = "unable to start container process"
+            raise ContainerError(what, why=str(error)) from None
+
+    def _first(self, container: Container, channel: Channel) -> FirstProcess:
+        proc = os.open("/proc", k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        first = FirstProcess(self.config, channel, proc=proc, name=self.name)
+        first.preserve_fds, first.pivot, first.keyring = self.preserve_fds, self.pivot, self.keyring
+        first.state = container.report()
+        if profile := self.config.linux.get("seccomp"):
+            from innkeeper.containers.seccomp import compile_profile
+
+            first.program = compile_profile(profile, k.MACHINE)
+        if self.console_socket is not None:
+            from innkeeper.containers.console import connect
+
+            self.console = connect(self.console_socket)
+        first.console = self.console
+        if first.mapped or any(_asks_idmap(one) for one in self.config.mounts):
+            from innkeeper.containers.outside import open_trees
+
+            first.trees = open_trees(self.config, mapped=first.mapped)
+        return first
+
+    def _admit(self, cgroup: Cgroup) -> None:
+        """Put the process into its cgroup and map its users, while it waits or builds."""
+        linux = self.config.linux
+        cgroup.create(linux.get("resources", {}))
+        cgroup.add(self.pid)
+        if "oomScoreAdj" in self.config.process:
+            _set_oom_score(self.pid, self.config.process["oomScoreAdj"], self.settings.rootless)
+        if self.config.new("user"):
+            from innkeeper.containers.idmaps import write_maps
+
+            write_maps(self.pid, linux)
+        if "intelRdt" in linux:
+            from innkeeper.containers.outside import join_resctrl
+
+            join_resctrl(linux["intelRdt"], self.name, self.pid)
+
+    def _attend(self, container: Container, channel: Channel) -> None:
+        """Serve the process until it is ready."""
+        while (report := channel.next_report()) is not None:
+            if report["stage"] == "ready":
+                return
+            if report["stage"] == "seccomp":
+                self._hand_over_listener(container, report["fd"])
+                channel.answer(GO)
+            else:
+                self._run_hooks(container)
+                channel.answer(HOOKS_DONE)
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.pid = 0
+        raise ContainerError("container init exited unexpectedly", why=f"status {status}")
+
+    def _run_hooks(self, container: Container) -> None:
+        from innkeeper.containers.hooks import run_hooks
+
+        state = {**container.report(), "pid": self.pid, "status": "creating"}
+        try:
+            for point in ("prestart", "createRuntime"):
+                run_hooks(self.config.hooks(point), state)
+        except ContainerError as error:
+            raise ContainerError("error during container init", why=str(error)) from None
+
+    def _hand_over_listener(self, container: Container, fd: int) -> None:
+        from innkeeper.containers.outside import send_listener
+
+        seccomp = self.config.linux["seccomp"]
+        state = {**container.report(), "pid": self.pid, "status": "creating"}
+        send_listener(self.pid, fd, seccomp, state)
+
+    def _finish(self, container: Container, cgroup: Cgroup, channel: Channel) -> None:
+        from innkeeper.containers.process import set_rlimits
+
+        set_rlimits(self.pid, self.config.process)
+        container.data.update(
+            pid=self.pid, startTime=start_time(self.pid), cgroupPaths=cgroup.paths
+        )
+        container.save()
+        if self.pid_file is not None:
+            write_pid_file(self.pid_file, self.pid)
+        channel.answer(SAVED)
+        if not self.wait_for_start and (report := channel.next_report()) is not None:
+            raise ContainerError(f"unexpected report {report}")
+
+    def _undo(self, container: Container, cgroup: Cgroup | None) -> None:
+        """Take back what was made; the error that led here is the one to tell."""
+        if self.pid:
+            os.kill(self.pid, _SIGKILL)
+            os.waitpid(self.pid, 0)
+        try:
+            if cgroup is not None:
+                cgroup.remove()
+            if self.pid_file is not None and self.pid:
+                os.unlink(self.pid_file)
+        except (OSError, InnError):
+            pass
+        container.remove()
+
+
+def open_container_cgroup(data: dict[str, Any]) -> Cgroup:
+    """Return a container's cgroup, made already or not."""
+    from innkeeper.containers.cgroups import Cgroup, open_cgroup
+
+    if paths := data.get("cgroupPaths"):
+        return Cgroup.load(paths)
+    wanted = data["cgroup"]
+    return open_cgroup(
+        wanted["path"], wanted["id"], systemd=wanted["systemd"], rootless=wanted["rootless"]
+    )
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a pid file as a whole or not at all."""
+    head, tail = os.path.split(path)
+    new = os.path.join(head, f".{tail}")
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        os.write(fd, str(pid).encode())
+        os.close(fd)
+        os.rename(new, path)
+    except OSError as error:
+        raise ContainerError(f"open {path}", why=k.reason(error)) from None
+
+
+def _asks_idmap(mount: dict[str, Any]) -> bool:
+    return "uidMappings" in mount or bool({"idmap", "ridmap"} & set(mount.get("options", ())))
+
+
+def _set_oom_score(pid: int, score: int, rootless: bool) -> None:
+    try:
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, str(score).encode())
+        os.close(fd)
+    except PermissionError:
+        if not rootless:  # without privilege it can only grow: runc lets that pass, too
+            raise ContainerError("write oom_score_adj", why="permission denied") from None
