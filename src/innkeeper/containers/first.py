@@ -35,6 +35,7 @@ class FirstProcess:
         self.console: Any = None  # the connected console socket
         self.fifo: int | None = None  # what `start` writes to
         self.state: dict[str, Any] = {}  # for hooks
+        self.lock_fd = -1  # of the container's directory: the runtime's alone
         self.preserve_fds = 0
         self.pivot = True
         self.keyring = True
@@ -49,6 +50,7 @@ class FirstProcess:
         """Live; never returns."""
         waiting = False
         try:
+            os.close(self.lock_fd)
             self.channel.be_child()
             ready = self._become()
             self.channel.report(stage="ready")

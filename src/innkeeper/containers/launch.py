@@ -93,7 +93,7 @@ class Launch:
         proc = os.open("/proc", k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         first = FirstProcess(self.config, channel, proc=proc, name=self.name)
         first.preserve_fds, first.pivot, first.keyring = self.preserve_fds, self.pivot, self.keyring
-        first.state = container.report()
+        first.lock_fd, first.state = container.lock_fd, container.report()
         if profile := self.config.linux.get("seccomp"):
             from innkeeper.containers.seccomp import compile_profile
 
@@ -115,7 +115,7 @@ class Launch:
         cgroup.create(linux.get("resources", {}))
         cgroup.add(self.pid)
         if "oomScoreAdj" in self.config.process:
-            _set_oom_score(self.pid, self.config.process["oomScoreAdj"], self.settings.rootless)
+            set_oom_score(self.pid, self.config.process["oomScoreAdj"], self.settings.rootless)
         if self.config.new("user"):
             from innkeeper.containers.idmaps import write_maps
 
@@ -215,7 +215,8 @@ def _asks_idmap(mount: dict[str, Any]) -> bool:
     return "uidMappings" in mount or bool({"idmap", "ridmap"} & set(mount.get("options", ())))
 
 
-def _set_oom_score(pid: int, score: int, rootless: bool) -> None:
+def set_oom_score(pid: int, score: int, rootless: bool) -> None:
+    """Set how soon a process is killed for memory (config.md `oomScoreAdj`)."""
     try:
         fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         os.write(fd, str(score).encode())

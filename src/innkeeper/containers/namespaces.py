@@ -36,45 +36,19 @@ class Namespaces:
         process is left in between.
         """
         if "user" in self.joined:
-            return self._spawn_through(main)
+            return spawn_in(self._join_all, self.flags, main)
         pid_namespace = self.joined.pop("pid", None)
         if pid_namespace is not None:
             k.setns(pid_namespace, k.CLONE_NEWPID)
         pid = k.clone(self.flags)
         if pid == 0:
-            _run(self._join_all, main)
+            run_child(self._join_all, main)
         if pid_namespace is not None:  # the hooks that come later belong outside
             own = _open("/proc/self/ns/pid")
             k.setns(own, k.CLONE_NEWPID)
             os.close(own)
             os.close(pid_namespace)
         return pid
-
-    def _spawn_through(self, main: Callable[[], None]) -> int:
-        """Spawn from within a user namespace that exists: it must own the new ones."""
-        read, write = os.pipe()
-        helper = k.clone(0)
-        if helper == 0:
-            _run(lambda: self._help(write, main), lambda: None)
-        os.close(write)
-        text = os.read(read, 64)
-        os.close(read)
-        os.waitpid(helper, 0)
-        if not text.isdigit():
-            raise ContainerError("cannot join namespaces", why=text.decode() or "the helper died")
-        return int(text)
-
-    def _help(self, write: int, main: Callable[[], None]) -> None:
-        try:
-            self._join_all()
-            pid = k.clone(self.flags | k.CLONE_PARENT)
-        except (OSError, ContainerError) as error:
-            os.write(write, str(error)[:60].encode())
-            os._exit(1)
-        if pid == 0:
-            os.close(write)
-            main()
-        os.write(write, str(pid).encode())
 
     def _join_all(self) -> None:
         """Join what has a path: first what this user namespace owns, then it, then the rest."""
@@ -94,11 +68,39 @@ class Namespaces:
             os.close(fd)
 
 
-def _run(first: Callable[[], None], main: Callable[[], None]) -> None:
+def spawn_in(join: Callable[[], None], flags: int, main: Callable[[], None]) -> int:
+    """Spawn from within namespaces that exist: a helper joins them, and they own the new ones.
+
+    The helper ends at once; the process is this one's child (CLONE_PARENT).
+    """
+    read, write = os.pipe()
+    helper = k.clone(0)
+    if helper == 0:
+        run_child(join, lambda: _help(write, flags, main), failed=write)
+    os.close(write)
+    text = os.read(read, 256)
+    os.close(read)
+    os.waitpid(helper, 0)
+    if not text.isdigit():
+        raise ContainerError("cannot join namespaces", why=text.decode() or "the helper died")
+    return int(text)
+
+
+def _help(write: int, flags: int, main: Callable[[], None]) -> None:
+    pid = k.clone(flags | k.CLONE_PARENT)
+    if pid == 0:
+        os.close(write)
+        main()
+    os.write(write, str(pid).encode())
+
+
+def run_child(first: Callable[[], None], main: Callable[[], None], failed: int = 2) -> None:
     """Run a child's whole life; whatever happens, it never returns into the parent's code."""
     try:
         first()
         main()
+    except (OSError, ContainerError) as error:
+        os.write(failed, str(error)[:200].encode())
     finally:
         os._exit(1)
 
