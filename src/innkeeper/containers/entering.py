@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from innkeeper.base.errors import ContainerError
 from innkeeper.containers import kernel as k
 from innkeeper.containers import namespaces as ns
-from innkeeper.containers.channel import GO, SAVED, Channel
+from innkeeper.containers.channel import SAVED, Channel
 from innkeeper.containers.config import NAMESPACES
-from innkeeper.containers.first import describe, install_seccomp, reset_signals
+from innkeeper.containers.first import (
+    describe,
+    install_seccomp,
+    join_cgroups,
+    reset_signals,
+    seal_imports,
+)
 from innkeeper.containers.process import prepare
 
 TYPE_CHECKING = False
@@ -31,21 +38,36 @@ class EnteringProcess:
         self.pidfd, self.flags = _differing(container)
         self.program: SeccompProgram | None = None
         self.seccomp: dict[str, Any] = container.data["config"]["linux"].get("seccomp", {})
+        self.joiners: list[int] = []
         self.console: Any = None
         self.preserve_fds = 0
 
     def spawn(self) -> int:
         """Start the process in the container's namespaces and return its number."""
         if self.flags & k.CLONE_NEWUSER:
-            return ns.spawn_in(lambda: k.setns(self.pidfd, self.flags), 0, self.main)
+            return ns.spawn_in(lambda: self._join(self.flags), 0, self.main)
         k.prctl(k.PR_SET_DUMPABLE, 0)
         if self.flags & k.CLONE_NEWPID:
             k.setns(self.pidfd, k.CLONE_NEWPID)  # where the next child will be
         pid = k.clone(0)
         if pid == 0:
             rest = self.flags & ~k.CLONE_NEWPID
-            ns.run_child(lambda: k.setns(self.pidfd, rest) if rest else None, self.main)
+            ns.run_child(lambda: self._join(rest), self.main)
         return pid
+
+    def _join(self, flags: int) -> None:
+        """Enter the cgroups and namespaces; what is imported is imported before."""
+        initial = self.process.get("execCPUAffinity", {}).get("initial")
+        if initial:
+            os.sched_setaffinity(0, cpu_list(initial))
+        join_cgroups(self.joiners)
+        if self.process.get("terminal"):
+            import innkeeper.containers.console
+        if self.program is not None:
+            import innkeeper.containers.filter  # noqa: F401
+        seal_imports()
+        if flags:
+            k.setns(self.pidfd, flags)
 
     def main(self) -> None:
         """Live; never returns."""
@@ -54,7 +76,6 @@ class EnteringProcess:
             k.prctl(k.PR_SET_PDEATHSIG, _SIGKILL)
             reset_signals()
             os.setsid()
-            self.channel.await_answer(GO)
             if self.flags & k.CLONE_NEWUSER:
                 ns.become_root()
                 k.prctl(k.PR_SET_DUMPABLE, 0)
@@ -83,8 +104,7 @@ class EnteringProcess:
         ready.execute(self.seccomp)
 
     def _take_terminal(self) -> None:
-        from innkeeper.containers import console
-
+        console = sys.modules["innkeeper.containers.console"]
         root = os.open("/", k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         master, terminal, name = console.open_pair(root)
         console.send_descriptor(self.console, master, name)

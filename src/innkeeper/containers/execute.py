@@ -9,9 +9,9 @@ from innkeeper.containers import kernel as k
 from innkeeper.containers import schema
 from innkeeper.containers.channel import GO, SAVED, Channel
 from innkeeper.containers.config import check_process
-from innkeeper.containers.entering import EnteringProcess, cpu_list
+from innkeeper.containers.entering import EnteringProcess
 from innkeeper.containers.jsontext import read_file
-from innkeeper.containers.launch import open_container_cgroup, write_pid_file
+from innkeeper.containers.launch import open_container_cgroup, set_oom_score, write_pid_file
 from innkeeper.containers.process import set_rlimits
 from innkeeper.containers.state import Container
 
@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from innkeeper.containers.cgroups import Cgroup
     from innkeeper.containers.settings import Settings
 
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
@@ -139,11 +140,13 @@ def _console(options: dict[str, Any], process: dict[str, Any], detached: bool) -
 
 
 def _start(entering: EnteringProcess, options: dict[str, Any]) -> int:
-    pid, channel, process = entering.spawn(), entering.channel, entering.process
+    channel, process = entering.channel, entering.process
+    entering.joiners = _cgroup(entering.container, options.get("cgroup", [])).joiners()
+    pid = entering.spawn()
     channel.be_parent()
     try:
-        _admit(entering.container, pid, process, options.get("cgroup", []))
-        channel.answer(GO)
+        if "oomScoreAdj" in process:
+            set_oom_score(pid, process["oomScoreAdj"], os.geteuid() != 0)
         _attend(entering, pid)
         set_rlimits(pid, process)
         if options.get("pid-file"):
@@ -160,19 +163,10 @@ def _start(entering: EnteringProcess, options: dict[str, Any]) -> int:
     return pid
 
 
-def _admit(container: Container, pid: int, process: dict[str, Any], below: list[str]) -> None:
-    """Put the process into the container's cgroup, and where else it is wanted."""
-    initial = process.get("execCPUAffinity", {}).get("initial")
-    if initial:
-        os.sched_setaffinity(pid, cpu_list(initial))
+def _cgroup(container: Container, below: list[str]) -> Cgroup:
+    """Return the container's cgroup, or one below it."""
     cgroup = open_container_cgroup(container.data)
-    if below:
-        cgroup = type(cgroup).load(_below(cgroup.paths, below))
-    cgroup.add(pid)
-    if "oomScoreAdj" in process:
-        from innkeeper.containers.launch import set_oom_score
-
-        set_oom_score(pid, process["oomScoreAdj"], os.geteuid() != 0)
+    return cgroup.load(_below(cgroup.paths, below)) if below else cgroup
 
 
 def _below(paths: dict[str, str], wanted: list[str]) -> dict[str, str]:

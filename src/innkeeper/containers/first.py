@@ -6,7 +6,9 @@ that it is ready it dies with the runtime; what goes wrong is reported over the 
 
 from __future__ import annotations
 
+import _signal
 import os
+import sys
 
 from innkeeper.base.errors import ContainerError, InnError
 from innkeeper.containers import kernel as k
@@ -35,11 +37,11 @@ class FirstProcess:
         self.console: Any = None  # the connected console socket
         self.fifo: int | None = None  # what `start` writes to
         self.state: dict[str, Any] = {}  # for hooks
+        self.joiners: list[int] = []  # cgroups to enter: a process moves itself at once
         self.lock_fd = -1  # of the container's directory: the runtime's alone
         self.preserve_fds = 0
         self.pivot = True
         self.keyring = True
-        self._went = False
 
     @property
     def mapped(self) -> bool:
@@ -70,8 +72,11 @@ class FirstProcess:
         k.prctl(k.PR_SET_PDEATHSIG, _SIGKILL)
         reset_signals()
         os.setsid()
+        join_cgroups(self.joiners)
+        if self.config.new("cgroup"):
+            k.unshare(k.CLONE_NEWCGROUP)
         if self.mapped:
-            self._go()
+            self.channel.await_answer(GO)
             ns.become_root()
             k.prctl(k.PR_SET_DUMPABLE, 0)
             k.prctl(k.PR_SET_PDEATHSIG, _SIGKILL)
@@ -92,32 +97,32 @@ class FirstProcess:
             install_seccomp=self._install_seccomp,
         )
 
-    def _go(self) -> None:
-        """Wait until the runtime has put this process into its cgroup and mapped its users."""
-        if not self._went:
-            self._went = True
-            self.channel.await_answer(GO)
-            if self.config.new("cgroup"):
-                k.unshare(k.CLONE_NEWCGROUP)
-
     def _build(self) -> None:
         """Make the root file system and move in, with the hooks that belong in between."""
         rootfs = Rootfs(self.config, self.proc, self.trees, mapped=self.mapped)
         rootfs.attach_root()
-        rootfs.fill(self._go)
-        self._go()
+        rootfs.fill()
         ns.set_sysctls(self.config.linux.get("sysctl", {}), self.proc)
         terminal = self._open_terminal(rootfs.root)
+        self._load()
         if self.config.hooks("prestart") or self.config.hooks("createRuntime"):
             self.channel.report(stage="hooks")
             self.channel.await_answer(HOOKS_DONE)
         self._run_hooks("createContainer", "creating")
         rootfs.guard()
+        seal_imports()
         rootfs.enter(pivot=self.pivot)
         if terminal is not None:
-            from innkeeper.containers.console import take
+            sys.modules["innkeeper.containers.console"].take(terminal, self.config.process)
 
-            take(terminal, self.config.process)
+    def _load(self) -> None:
+        """Import what is needed later, as long as there is anything to import it from."""
+        if self.program is not None:
+            import innkeeper.containers.filter
+        if self.config.hooks("startContainer"):
+            import select  # noqa: F401
+
+            import innkeeper.containers.hooks  # noqa: F401
 
     def _open_terminal(self, root: int) -> int | None:
         if not self.config.process.get("terminal"):
@@ -161,10 +166,21 @@ def install_seccomp(program: SeccompProgram | None, channel: Channel) -> None:
         os.close(listener)
 
 
+def join_cgroups(joiners: list[int]) -> None:
+    """Enter the cgroups whose opened lists of processes these are."""
+    for fd in joiners:
+        os.write(fd, b"0")
+        os.close(fd)
+
+
+def seal_imports() -> None:
+    """Import nothing any more: from here on `sys.path` would name files of the container's."""
+    sys.meta_path.clear()
+    sys.path.clear()
+
+
 def reset_signals() -> None:
     """Undo what Python ignores: an ignored signal would stay so in the program."""
-    import _signal
-
     for number in (_SIGPIPE, _SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
 

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from innkeeper.containers.cgroups import Cgroup
     from innkeeper.containers.settings import Settings
 
 _PS_COLUMNS = ("-e", "-f")
@@ -129,34 +130,34 @@ def events_command(settings: Settings, options: dict[str, Any], args: list[str])
     _event(container, "stats", cgroup.stats())
     if options.get("stats"):
         return 0
+    _follow(container, cgroup, interval_s)
+    return 0
+
+
+def _follow(container: Container, cgroup: Cgroup, interval_s: float) -> None:
+    """Print what happens until the container ends."""
     import select
 
-    ended = select.poll()
-    ended.register(os.pidfd_open(container.pid), select.POLLIN)
-    killed = _oom_kills(cgroup.paths)
-    while not ended.poll(interval_s * 1000):
-        if (now := _oom_kills(cgroup.paths)) != killed:
-            killed = now
-            _event(container, "oom", None)
-        _event(container, "stats", cgroup.stats())
-    return 0
+    from innkeeper.containers.cgroups import watch_oom
+
+    ended, watch = os.pidfd_open(container.pid), watch_oom(cgroup)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    poll.register(watch.fileno(), watch.events)
+    while True:
+        ready = [fd for fd, _ in poll.poll(interval_s * 1000)]
+        if ended in ready:
+            return
+        if watch.fileno() in ready:
+            for _ in range(watch.take()):
+                _event(container, "oom", None)
+        else:
+            _event(container, "stats", cgroup.stats())
 
 
 def _event(container: Container, kind: str, data: dict[str, Any] | None) -> None:
     event = {"type": kind, "id": container.id}
     print(dumps({**event, "data": data} if data is not None else event), flush=True)
-
-
-def _oom_kills(paths: dict[str, str]) -> str:
-    """Return the kernel's own count of processes killed for memory, as its line has it."""
-    v1, v2 = f"{paths.get('memory', '')}/memory.oom_control", f"{paths.get('', '')}/memory.events"
-    for path in (v1, v2):
-        try:
-            with open(path, encoding="ascii") as file:
-                return next(line for line in file if line.startswith("oom_kill "))
-        except (OSError, StopIteration):
-            pass
-    return ""
 
 
 def duration(text: str) -> float:

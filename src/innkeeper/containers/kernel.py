@@ -33,6 +33,7 @@ _NUMBERS = {
     "capget": (125, 90),
     "capset": (126, 91),
     "clone": (56, 220),
+    "clone3": (435, 435),
     "close_range": (436, 436),
     "fcntl": (72, 25),
     "flock": (73, 32),
@@ -64,6 +65,7 @@ _NUMBERS = {
 }
 _COLUMN = 0 if MACHINE == "x86_64" else 1
 
+_SIGCHLD, _CLONE_INTO_CGROUP = 17, 0x200000000
 CLONE_NEWTIME = 0x80
 CLONE_PARENT = 0x8000
 CLONE_NEWNS = 0x20000
@@ -179,9 +181,16 @@ def pinned(data: bytes) -> tuple[Any, int]:
     return kept, addressof(kept)
 
 
-def clone(flags: int) -> int:
-    """Fork with new namespaces; 0 in the child, which has only this thread."""
-    return syscall("clone", flags | 17)  # SIGCHLD
+def clone(flags: int, cgroup: int | None = None) -> int:
+    """Fork with new namespaces; 0 in the child, which has only this thread.
+
+    `cgroup` is a directory of the unified hierarchy that the child starts in: to move a process
+    later waits for an RCU grace period (clone(2), CLONE_INTO_CGROUP).
+    """
+    if cgroup is None:
+        return syscall("clone", flags | _SIGCHLD)
+    arguments = words(flags | _CLONE_INTO_CGROUP, 0, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+    return syscall("clone3", arguments, len(arguments))
 
 
 def unshare(flags: int) -> None:

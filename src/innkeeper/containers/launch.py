@@ -78,16 +78,30 @@ class Launch:
             first.fifo = os.open(container.fifo, os.O_RDWR | os.O_CLOEXEC)
         if not first.mapped:
             k.prctl(k.PR_SET_DUMPABLE, 0)
-        self.pid = Namespaces(self.config).spawn(first.main)
+        cgroup.create(self.config.linux.get("resources", {}))
+        self._spawn(first, cgroup)
         channel.be_parent()
         try:
             self._admit(cgroup)
-            channel.answer(GO)
+            if first.mapped:
+                channel.answer(GO)
             self._attend(container, channel)
             self._finish(container, cgroup, channel)
         except ContainerError as error:
             what = "unable to start container process"
             raise ContainerError(what, why=str(error)) from None
+
+    def _spawn(self, first: FirstProcess, cgroup: Cgroup) -> None:
+        """Start the first process, in the cgroup where that can be, else let it join itself."""
+        namespaces = Namespaces(self.config)
+        unified = cgroup.paths.get("")
+        directory = None
+        if unified and "user" not in namespaces.joined:
+            directory = os.open(unified, k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        first.joiners = cgroup.joiners(unified=directory is None)
+        self.pid = namespaces.spawn(first.main, directory)
+        for fd in first.joiners if directory is None else [*first.joiners, directory]:
+            os.close(fd)
 
     def _first(self, container: Container, channel: Channel) -> FirstProcess:
         proc = os.open("/proc", k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -110,20 +124,27 @@ class Launch:
         return first
 
     def _admit(self, cgroup: Cgroup) -> None:
-        """Put the process into its cgroup and map its users, while it waits or builds."""
+        """Do what is done to the process from outside, while it waits or builds."""
         linux = self.config.linux
-        cgroup.create(linux.get("resources", {}))
-        cgroup.add(self.pid)
         if "oomScoreAdj" in self.config.process:
             set_oom_score(self.pid, self.config.process["oomScoreAdj"], self.settings.rootless)
         if self.config.new("user"):
             from innkeeper.containers.idmaps import write_maps
 
             write_maps(self.pid, linux)
+        if self.config.new("cgroup") and self._writable_cgroup():
+            cgroup.delegate(_root_of(linux))
         if "intelRdt" in linux:
             from innkeeper.containers.outside import join_resctrl
 
             join_resctrl(linux["intelRdt"], self.name, self.pid)
+
+    def _writable_cgroup(self) -> bool:
+        """Say whether the container may manage its own cgroup ("Cgroup ownership")."""
+        return any(
+            one.get("type") in ("cgroup", "cgroup2") and "ro" not in one.get("options", ())
+            for one in self.config.mounts
+        )
 
     def _attend(self, container: Container, channel: Channel) -> None:
         """Serve the process until it is ready."""
@@ -209,6 +230,14 @@ def write_pid_file(path: str, pid: int) -> None:
         os.rename(new, path)
     except OSError as error:
         raise ContainerError(f"open {path}", why=k.reason(error)) from None
+
+
+def _root_of(linux: dict[str, Any]) -> int:
+    """Return the host's number of the container's root."""
+    for one in linux.get("uidMappings", []):
+        if one.get("containerID", 0) == 0:
+            return int(one["hostID"])
+    return 0
 
 
 def _asks_idmap(mount: dict[str, Any]) -> bool:

@@ -29,18 +29,18 @@ class Namespaces:
                 self.flags |= NAMESPACES[kind][0]
         self.joined = {kind: _open(path) for kind, path in config.namespaces.items() if path}
 
-    def spawn(self, main: Callable[[], None]) -> int:
+    def spawn(self, main: Callable[[], None], cgroup: int | None) -> int:
         """Start a process in the namespaces, the new ones included; return its number.
 
         `main` runs in it and must not return. The process is this one's child, and no other
-        process is left in between.
+        process is left in between. `cgroup` is as for `clone`.
         """
         if "user" in self.joined:
             return spawn_in(self._join_all, self.flags, main)
         pid_namespace = self.joined.pop("pid", None)
         if pid_namespace is not None:
             k.setns(pid_namespace, k.CLONE_NEWPID)
-        pid = k.clone(self.flags)
+        pid = k.clone(self.flags, cgroup)
         if pid == 0:
             run_child(self._join_all, main)
         if pid_namespace is not None:  # the hooks that come later belong outside

@@ -54,11 +54,8 @@ class Rootfs:
             raise ContainerError(f"error preparing rootfs {path}", why=k.reason(error)) from None
         os.close(place)
 
-    def fill(self, join_cgroup: Callable[[], None]) -> None:
-        """Make every mount in the order given, then `/dev`, then the working directory.
-
-        `join_cgroup` is called before a cgroup file system is mounted: what it shows depends on it.
-        """
+    def fill(self) -> None:
+        """Make every mount in the order given, then `/dev`, then the working directory."""
         late = []
         for index, mount in enumerate(self.config.mounts):
             options = parse_options(mount)
@@ -66,7 +63,6 @@ class Rootfs:
                 options.set &= ~k.MOUNT_ATTR_RDONLY
                 late.append(mount["destination"])
             if mount.get("type") in ("cgroup", "cgroup2") and not options.bind:
-                join_cgroup()
                 self._mount_cgroups(index, options)
             else:
                 make_mount(self.root, mount, options, self.trees.get(index))

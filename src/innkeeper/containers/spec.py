@@ -44,9 +44,7 @@ def spec_command(settings: Settings, options: dict[str, Any], args: list[str]) -
 
 def default_spec() -> dict[str, Any]:
     """Return runc's example: a shell on a terminal, on a read-only root."""
-    capabilities = {
-        name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")
-    }
+    capabilities = {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")}
     return {
         "ociVersion": OCI_VERSION,
         "process": {
