@@ -17,7 +17,7 @@ from innkeeper.containers.first import (
     reset_signals,
     seal_imports,
 )
-from innkeeper.containers.process import prepare
+from innkeeper.containers.process import prepare, raise_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class EnteringProcess:
         initial = self.process.get("execCPUAffinity", {}).get("initial")
         if initial:
             os.sched_setaffinity(0, cpu_list(initial))
+        raise_limits(0, self.process)
         join_cgroups(self.joiners)
         if self.process.get("terminal"):
             import innkeeper.containers.console

@@ -12,7 +12,6 @@ from innkeeper.containers.config import check_process
 from innkeeper.containers.entering import EnteringProcess
 from innkeeper.containers.jsontext import read_file
 from innkeeper.containers.launch import open_container_cgroup, set_oom_score, write_pid_file
-from innkeeper.containers.process import set_rlimits
 from innkeeper.containers.state import Container
 
 TYPE_CHECKING = False
@@ -148,7 +147,6 @@ def _start(entering: EnteringProcess, options: dict[str, Any]) -> int:
         if "oomScoreAdj" in process:
             set_oom_score(pid, process["oomScoreAdj"], os.geteuid() != 0)
         _attend(entering, pid)
-        set_rlimits(pid, process)
         if options.get("pid-file"):
             write_pid_file(options["pid-file"], pid)
         channel.answer(SAVED)

@@ -14,7 +14,7 @@ from innkeeper.base.errors import ContainerError, InnError
 from innkeeper.containers import kernel as k
 from innkeeper.containers import namespaces as ns
 from innkeeper.containers.channel import GO, HOOKS_DONE, SAVED, Channel
-from innkeeper.containers.process import ReadyProcess, prepare, set_personality
+from innkeeper.containers.process import ReadyProcess, prepare, raise_limits, set_personality
 from innkeeper.containers.rootfs import Rootfs
 
 TYPE_CHECKING = False
@@ -75,6 +75,8 @@ class FirstProcess:
         join_cgroups(self.joiners)
         if self.config.new("cgroup"):
             k.unshare(k.CLONE_NEWCGROUP)
+        if not self.mapped:  # else the runtime has done it
+            raise_limits(0, self.config.process)
         if self.mapped:
             self.channel.await_answer(GO)
             ns.become_root()

@@ -181,6 +181,11 @@ def pinned(data: bytes) -> tuple[Any, int]:
     return kept, addressof(kept)
 
 
+def two_words() -> Any:
+    """Return room for two integers that the kernel writes."""
+    return (_Long * 2)()
+
+
 def clone(flags: int, cgroup: int | None = None) -> int:
     """Fork with new namespaces; 0 in the child, which has only this thread.
 

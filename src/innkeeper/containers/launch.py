@@ -14,6 +14,7 @@ from innkeeper.containers import kernel as k
 from innkeeper.containers.channel import GO, HOOKS_DONE, SAVED, Channel
 from innkeeper.containers.first import FirstProcess
 from innkeeper.containers.namespaces import Namespaces
+from innkeeper.containers.process import raise_limits
 from innkeeper.containers.state import Container, start_time, timestamp
 
 TYPE_CHECKING = False
@@ -128,6 +129,8 @@ class Launch:
         linux = self.config.linux
         if "oomScoreAdj" in self.config.process:
             set_oom_score(self.pid, self.config.process["oomScoreAdj"], self.settings.rootless)
+        if "user" in self.config.namespaces:
+            raise_limits(self.pid, self.config.process)
         if self.config.new("user"):
             from innkeeper.containers.idmaps import write_maps
 
@@ -179,9 +182,6 @@ class Launch:
         send_listener(self.pid, fd, seccomp, state)
 
     def _finish(self, container: Container, cgroup: Cgroup, channel: Channel) -> None:
-        from innkeeper.containers.process import set_rlimits
-
-        set_rlimits(self.pid, self.config.process)
         container.data.update(
             pid=self.pid, startTime=start_time(self.pid), cgroupPaths=cgroup.paths
         )

@@ -12,6 +12,7 @@ from innkeeper.base.errors import ContainerError
 from innkeeper.containers import capabilities, trampoline
 from innkeeper.containers import kernel as k
 from innkeeper.containers.config import RLIMITS
+from innkeeper.containers.schema import U64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def prepare(
     _become_user(process, proc)
     path = look_up(process["args"][0], env)
     ready = ReadyProcess(path, process["args"], env, trampoline.sealed(path))
+    set_limits(process)
     if unprivileged:
         install_seccomp()
     return ready
@@ -129,14 +131,34 @@ def set_personality(linux: dict[str, Any]) -> None:
         k.syscall("personality", _PERSONALITIES[wanted["domain"]])
 
 
-def set_rlimits(pid: int, process: dict[str, Any]) -> None:
-    """Set another process's resource limits (`process.rlimits`)."""
+def raise_limits(pid: int, process: dict[str, Any]) -> None:
+    """Raise hard limits as far as `process.rlimits` needs: that takes privilege, so it comes early.
+
+    Soft limits stay: to make a container takes more descriptors than it may be allowed.
+    """
     for one in process.get("rlimits", []):
-        number = RLIMITS.index(one["type"].removeprefix("RLIMIT_"))
+        number, now = _limit_number(one), k.two_words()
         try:
-            k.syscall("prlimit64", pid, number, k.words(one["soft"], one["hard"]), 0)
+            k.syscall("prlimit64", pid, number, 0, now)
+            soft, hard = (value & U64 for value in now)
+            if one["hard"] > hard:
+                k.syscall("prlimit64", pid, number, k.words(soft, one["hard"]), 0)
         except OSError as error:
             raise ContainerError(f"error setting {one['type']}", why=k.reason(error)) from None
+
+
+def set_limits(process: dict[str, Any]) -> None:
+    """Set this process's limits; hard ones only ever go down from here."""
+    for one in process.get("rlimits", []):
+        try:
+            limits = k.words(one["soft"], one["hard"])
+            k.syscall("prlimit64", 0, _limit_number(one), limits, 0)
+        except OSError as error:
+            raise ContainerError(f"error setting {one['type']}", why=k.reason(error)) from None
+
+
+def _limit_number(one: dict[str, Any]) -> int:
+    return RLIMITS.index(one["type"].removeprefix("RLIMIT_"))
 
 
 def environment(process: dict[str, Any]) -> dict[str, str]:
