@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from innkeeper.cli import image_files
+from innkeeper.cli import image_files, image_registry
 from innkeeper.cli.options import ARCHITECTURES, combined, json_option
 from innkeeper.cli.progress import in_words, shown_progress
 from innkeeper.cli.table import show_rows
@@ -22,7 +22,7 @@ _EXAMPLES = """\b
 Examples:
   inn image build busybox
   inn image build debian --include python3 --include gcc --tag debian-dev
-  inn image load busybox.tar
+  inn image pull registry.example/me/busybox:1
   inn image ls -o json
   inn image rm debian && inn image prune"""
 
@@ -49,7 +49,7 @@ def image() -> None:
     """
 
 
-for _command in image_files.COMMANDS:
+for _command in (*image_files.COMMANDS, *image_registry.COMMANDS):
     image.add_command(_command)
 
 
@@ -65,13 +65,28 @@ def build(name: str, **options: Any) -> None:
     _make(name, options)
 
 
-@image.command(epilog="\b\nExample:\n  inn image pull debian --suite trixie")
+@image.command(
+    epilog="\b\nExamples:\n  inn image pull debian --suite trixie\n"
+    "  inn image pull registry.example/me/busybox:1 --platform linux/riscv64"
+)
 @click.argument("name")
 @which_options
 @mirror_option
-def pull(name: str, **options: Any) -> None:
-    """Fetch and make the image NAME unless it is here; a second pull downloads nothing."""
-    _make(name, options | {"include": (), "tag": "", "rebuild": False})
+@image_registry.pull_options
+def pull(
+    name: str, platform: str | None, all_platforms: bool, insecure: bool, **options: Any
+) -> None:
+    """Fetch the image NAME unless it is here.
+
+    A machine's image (debian, busybox) is made from the host's package mirror; any other name is
+    an OCI image, from the registry that it names or that INN_REGISTRY gives.
+    """
+    from innkeeper.images.debian import RECIPES
+
+    if name in RECIPES:
+        _make(name, options | {"include": (), "tag": "", "rebuild": False})
+        return
+    image_registry.pull_image(name, platform=platform, every=all_platforms, insecure=insecure)
 
 
 @image.command(epilog="\b\nExample:\n  inn image ls -o json")

@@ -97,11 +97,19 @@ def _open_http(url: str, start: int, proxy: str | None, timeout_s: float) -> tup
         raise _interrupted(url, error) from error
     if answer.status != 206:
         return answer, 0
-    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if match is None:
+    try:
+        return answer, content_range(answer.headers.get("Content-Range", ""), url)
+    except Unsatisfiable:
         answer.close()
+        raise
+
+
+def content_range(header: str, url: str) -> int:
+    """Return where a partial answer begins (RFC 9110 14.4); `Unsatisfiable` if it does not say."""
+    match = _CONTENT_RANGE.fullmatch(header)
+    if match is None:
         raise Unsatisfiable(f"{redact(url)} answered a range request badly")
-    return answer, int(match[1])
+    return int(match[1])
 
 
 def _request(url: str) -> urllib.request.Request:
