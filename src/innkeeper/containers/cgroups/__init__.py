@@ -20,7 +20,9 @@ def open_cgroup(path: str | None, container_id: str, *, systemd: bool, rootless:
     cgroups cannot be made, as long as no limit needs one and no path was asked for.
     """
     if systemd:
-        raise NotImplementedError
+        from innkeeper.containers.cgroups.systemd import open_unit
+
+        return open_unit(path, container_id, rootless=rootless)
     from innkeeper.containers.cgroups import layout
 
     found = layout.read_layout()
@@ -35,13 +37,21 @@ def open_cgroup(path: str | None, container_id: str, *, systemd: bool, rootless:
     return CgroupV1(layout.v1_paths(found, inner), rootless=rootless, optional=optional)
 
 
-def load_cgroup(paths: dict[str, str], *, systemd: bool = False, rootless: bool = False) -> Cgroup:
-    """Return the existing cgroup whose `paths` were kept, in the container's state or elsewhere."""
+def load_cgroup(paths: dict[str, str], *, rootless: bool = False) -> Cgroup:
+    """Return the existing cgroup whose `paths` were kept, in the container's state or elsewhere.
+
+    Directories with the name of a unit belong to systemd, and are given back to it.
+    """
     if set(paths) <= {""}:
         from innkeeper.containers.cgroups.v2 import CgroupV2 as Made
     else:
         from innkeeper.containers.cgroups.v1 import CgroupV1 as Made  # type: ignore[assignment]
     cgroup: Cgroup = Made(dict(paths), rootless=rootless)
+    if (cgroup.home or "").endswith((".scope", ".slice")):
+        from innkeeper.containers.cgroups.systemd import load_unit, running
+
+        if running():
+            return load_unit(cgroup, rootless=rootless)
     return cgroup
 
 

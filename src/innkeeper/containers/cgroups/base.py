@@ -26,13 +26,14 @@ class Cgroup:
         self.paths, self.rootless = paths, rootless
         self.optional = optional  # to do without is better than to fail
         self.new: list[str] = []  # directories that `create` made
+        self.expected: frozenset[int] = frozenset()  # processes that may be there before
 
     @staticmethod
-    def load(paths: dict[str, str], *, systemd: bool = False, rootless: bool = False) -> Cgroup:
+    def load(paths: dict[str, str], *, rootless: bool = False) -> Cgroup:
         """Return the existing cgroup whose `paths` a state file kept."""
         from innkeeper.containers.cgroups import load_cgroup
 
-        return load_cgroup(paths, systemd=systemd, rootless=rootless)
+        return load_cgroup(paths, rootless=rootless)
 
     def create(self, resources: dict[str, Any]) -> None:
         """Make the directories and set every limit; nothing new is left behind on failure."""
@@ -159,7 +160,7 @@ class Cgroup:
         from innkeeper.containers.cgroups.errors import CgroupError
 
         why = ""
-        if pids := self.pids():
+        if pids := sorted(set(self.pids()) - self.expected):
             why = f"it is not empty: {len(pids)} processes, the first is {pids[0]}"
         elif self.frozen:
             why = "it is frozen"
