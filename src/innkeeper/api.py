@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from innkeeper.cpu import Cpu, Stop, StopReason
     from innkeeper.guests.boot import boot, device_tree
     from innkeeper.guests.config import BootConfig, Disk, RunConfig, TerminalSize, Volume
+    from innkeeper.guests.containers.build import build_oci_image
     from innkeeper.guests.explain import explain
     from innkeeper.guests.guest import Completed, Console, Guest
     from innkeeper.guests.io import GuestIO
@@ -48,6 +49,7 @@ _WHERE = {
     "cpu": ("Cpu", "Stop", "StopReason"),
     "guests.boot": ("boot", "device_tree"),
     "guests.config": ("BootConfig", "Disk", "RunConfig", "TerminalSize", "Volume"),
+    "guests.containers.build": ("build_oci_image",),
     "guests.explain": ("explain",),
     "guests.guest": ("Completed", "Console", "Guest"),
     "guests.io": ("GuestIO",),
@@ -60,7 +62,8 @@ __all__ = [
     "BootConfig", "Completed", "Console", "Cpu", "Disk", "DownloadError", "Guest", "GuestIO",
     "GuestTimeout", "ImageError", "InnError", "IntegrityError", "LoadError", "MachineError",
     "NotExecutableError", "NotFoundError", "RunConfig", "Stop", "StopReason", "StorageError",
-    "Store", "TerminalSize", "UsageError", "Volume", "boot", "build_image", "device_tree",
+    "Store", "TerminalSize", "UsageError", "Volume", "boot", "build_image", "build_oci_image",
+    "device_tree",
     "explain", "run",
 ]  # fmt: skip
 

@@ -53,16 +53,48 @@ for _command in (*image_files.COMMANDS, *image_registry.COMMANDS):
     image.add_command(_command)
 
 
-@image.command(epilog="\b\nExample:\n  inn image build debian --include git --tag debian-git")
+@image.command(
+    epilog="\b\nExamples:\n  inn image build debian --include git --tag debian-git\n"
+    "  inn image build busybox --format oci --arch amd64"
+)
 @click.argument("name")
-@which_options
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(("machine", "oci")),
+    default="machine",
+    show_default=True,
+    help="An image of a machine, or an OCI image for containers.",
+)
+@click.option(
+    "--suite", default=DEFAULT_SUITE, show_default=True, help="The distribution's release."
+)
+@click.option(
+    "--arch",
+    default=None,
+    help=f"The architecture (machine: {ARCHITECTURES[0]}; oci: this host's).",
+)
 @mirror_option
 @click.option("--include", multiple=True, metavar="PACKAGE", help="A further package to install.")
 @click.option("--tag", default="", help="What to call the image (default: NAME).")
 @click.option("--rebuild", is_flag=True, help="Make it again even if it is here.")
-def build(name: str, **options: Any) -> None:
-    """Make the image NAME (busybox or debian) from the host's package mirror."""
-    _make(name, options)
+@click.option(
+    "--configure/--no-configure",
+    default=None,
+    help="Configure an OCI image's packages (default: where this host can).",
+)
+def build(name: str, kind: str, arch: str | None, configure: bool | None, **options: Any) -> None:
+    """Make the image NAME (busybox or debian) from the host's package mirror.
+
+    An OCI image of debian needs root, and this host's architecture, for its packages to be
+    configured; elsewhere they are only unpacked.
+    """
+    if kind == "oci":
+        _make_oci(name, arch, configure, options)
+        return
+    if arch not in (None, *ARCHITECTURES):
+        raise click.UsageError(f"--arch {arch}: machines are of {', '.join(ARCHITECTURES)}")
+    _make(name, options | {"arch": arch or ARCHITECTURES[0]})
 
 
 @image.command(
@@ -194,6 +226,25 @@ def _make(name: str, options: dict[str, Any]) -> None:
     click.echo(f"{made.name} {made.suite} {made.arch}")
 
 
+def _make_oci(name: str, arch: str | None, configure: bool | None, options: dict[str, Any]) -> None:
+    from innkeeper import api
+    from innkeeper.images.oci.debianimage import UNPACKED, state_of
+    from innkeeper.images.oci.platforms import host_platform
+
+    options.pop("rebuild")  # an OCI image is made anew each time: nothing tells that it is the same
+    with shown_progress() as progress:
+        made = api.build_oci_image(
+            name, arch=arch or host_platform().architecture, configure=configure,
+            progress=progress, **options,
+        )  # fmt: skip
+    click.echo(f"{made.name}@{made.descriptor.digest}")
+    if state_of(made) == UNPACKED:
+        from innkeeper.guests.containers.build import why_not
+
+        why = why_not(made) or "--no-configure"
+        click.echo(f"its packages are unpacked, not configured ({why})", err=True)
+
+
 def _row(store: Store, found: Manifest) -> dict[str, Any]:
     occupied = 0
     for blob in found.blobs():
@@ -214,6 +265,7 @@ def _row(store: Store, found: Manifest) -> dict[str, Any]:
 
 
 def _oci_row(found: Image) -> dict[str, Any]:
+    from innkeeper.images.oci.debianimage import state_of
     from innkeeper.images.oci.platforms import describe
 
     size = sum(d.size for d in (found.manifest.config, *found.manifest.layers))
@@ -225,7 +277,7 @@ def _oci_row(found: Image) -> dict[str, Any]:
         "size": in_words(size),
         "size_bytes": size,
         "created": found.config.created or "",
-        "state": "incomplete" if found.missing() else "ready",
+        "state": "incomplete" if found.missing() else state_of(found),
         "digest": found.descriptor.digest,
         "id": found.id,
     }

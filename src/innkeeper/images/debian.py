@@ -91,7 +91,7 @@ def build(
         found = None if rebuild else store.find(recipe.tag, suite=suite, arch=arch)
         if found is not None and found.include == recipe.include:
             return found
-        manifest = _Build(recipe, store, fetcher, progress).run()
+        manifest = Build(recipe, store, fetcher, progress).run()
         store.save(manifest)
         return manifest
 
@@ -114,7 +114,9 @@ def _check(recipe: Recipe) -> None:
 
 
 @dataclass
-class _Build:
+class Build:
+    """A build under way: what recipes of machines and of OCI images have in common."""
+
     recipe: Recipe
     store: Store
     fetcher: Fetcher
@@ -125,13 +127,13 @@ class _Build:
         archive = Archive.open(recipe.suite, fetcher=self.fetcher, mirror=recipe.mirror)
         index = archive.index(recipe.arch)
         # What is wanted is worked out before anything large is fetched.
-        packages = self._packages(index) if recipe.name == "debian" else []
+        packages = self.packages(index) if recipe.name == "debian" else []
         cores = kernel.find_packages(index, _FLAVOURS[recipe.arch])
         shell = index["busybox-static"]
-        parts = [(p, self._fetch(archive, p)) for p in cores]
+        parts = [(p, self.fetch(archive, p)) for p in cores]
         core = kernel.pick(parts, self.store, progress=self.progress)
-        busybox = self._busybox(self._fetch(archive, shell))
-        debs = [(p, self._fetch(archive, p)) for p in packages]
+        busybox = self.busybox(self.fetch(archive, shell))
+        debs = [(p, self.fetch(archive, p)) for p in packages]
         default = initramfs.DISK_INIT if packages else initramfs.BUSYBOX_INIT
         base = Manifest(
             name=recipe.tag,
@@ -147,14 +149,17 @@ class _Build:
         )
         return self._with_disk(base, archive, index, debs, core, busybox) if packages else base
 
-    def _packages(self, index: PackageIndex) -> list[Package]:
+    def packages(self, index: PackageIndex) -> list[Package]:
+        """Choose what a root file system is made of."""
         return resolve(index, ["apt", *self.recipe.include], basic=True, prefer=_PREFER)
 
-    def _fetch(self, archive: Archive, package: Package) -> Path:
+    def fetch(self, archive: Archive, package: Package) -> Path:
+        """Return a package's file, its digest checked."""
         return self.fetcher.fetch(archive.wanted(package))
 
-    def _busybox(self, path: Path) -> bytes:
-        with self._tree() as tree, deb.open_data(path) as reader:
+    def busybox(self, path: Path) -> bytes:
+        """Return the busybox of a package."""
+        with self.tree() as tree, deb.open_data(path) as reader:
             tree.symlink("bin", "usr/bin")
             tree.unpack(reader)
             return tree.read("usr/bin/busybox")
@@ -164,7 +169,7 @@ class _Build:
         files: Mapping[str, Path] | None = None,
     ) -> Blob:  # fmt: skip
         """Write an initramfs to the store; `more` are packages to unpack into it as well."""
-        with self._tree() as tree:
+        with self.tree() as tree:
             initramfs.build(
                 tree,
                 init=init,
@@ -198,9 +203,9 @@ class _Build:
     ) -> Manifest:
         """Unpack the system; onto an ext4 disk, or where the host makes none, for the guest to."""
         tools = [] if ext4.available() else resolve(index, ["e2fsprogs"])
-        tool_paths = [self._fetch(archive, p) for p in tools]
-        with self._tree() as tree, self.store.staging() as staging:
-            self._unpack(tree, debs)
+        tool_paths = [self.fetch(archive, p) for p in tools]
+        with self.tree() as tree, self.store.staging() as staging:
+            self.unpack(tree, debs)
             _configure(tree, archive, self.recipe)
             target = staging / "disk"
             files: dict[str, Path] = {}
@@ -228,7 +233,7 @@ class _Build:
             state="unpacked",
         )
 
-    def _unpack(self, tree: Tree, debs: list[tuple[Package, Path]]) -> None:
+    def unpack(self, tree: Tree, debs: list[tuple[Package, Path]]) -> None:
         """Unpack every package, and write the dpkg database that says so."""
         arch = self.recipe.arch
         for name in _MERGED.get(arch, _MERGED_DEFAULT):
@@ -253,7 +258,8 @@ class _Build:
         tree.write(secondstage.SCRIPT_PATH, secondstage.SECOND_STAGE.encode(), mode=0o755)
 
     @contextmanager
-    def _tree(self) -> Iterator[Tree]:
+    def tree(self) -> Iterator[Tree]:
+        """Give an empty tree."""
         with self.store.staging() as folder, Spool(folder) as spool:
             yield Tree(spool)
 
@@ -267,12 +273,17 @@ def _configure(tree: Tree, archive: Archive, recipe: Recipe) -> None:
     tree.write("etc/resolv.conf", b"")
     for name, numbers, mode in _DEVICES:
         tree.device(f"dev/{name}", Kind.CHAR, device=numbers, mode=mode)
+    add_sources(tree, archive, recipe.suite)
+
+
+def add_sources(tree: Tree, archive: Archive, suite: str) -> None:
+    """Tell apt where the packages came from, if the system has the keys to check them."""
     keyring = next((k for k in _KEYRINGS if tree.find(k)), None)
     if keyring and not archive.mirror.uri.startswith("file:"):
         lines = (
             "Types: deb",
             f"URIs: {redact(archive.mirror.uri)}",
-            f"Suites: {recipe.suite}",
+            f"Suites: {suite}",
             "Components: main",
             f"Signed-By: /{keyring}",
         )

@@ -16,9 +16,14 @@ def write(tree: Tree, target: Path) -> None:
     """Write `tree` to the file `target`; `StorageError` when the disk is full."""
     with storage_errors("write a root file system", target), target.open("wb") as out:
         tar = TarOut(out)
-        for entry, node in _entries(tree):
-            tar.entry(entry, cast("IO[bytes]", _Content(tree, node)))
+        write_entries(tree, tar)
         tar.close()
+
+
+def write_entries(tree: Tree, tar: TarOut) -> None:
+    """Write all of `tree` into an archive that is open."""
+    for entry, node in _entries(tree):
+        tar.entry(entry, cast("IO[bytes]", _Content(tree, node)))
 
 
 def _entries(tree: Tree) -> Iterator[tuple[Entry, Node]]:
