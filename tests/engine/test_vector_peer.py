@@ -25,7 +25,8 @@ WINDOW = RAM_BASE + 0x1_0000
 COUNT = 100
 DUMP_BYTES = 32 * 8 + 32 * 8 + 32 * 16 + 4 * 8
 
-PEER_IS_WRONG: tuple[str, ...] = ()
+PEER_IS_WRONG = (".rtz.", ".rod.")
+"""QEMU 7.2 aborts when it translates a conversion with a rounding mode of its own."""
 
 
 def source(made: VectorProgram) -> str:
@@ -115,8 +116,11 @@ def expected(made: VectorProgram) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_programs_as_qemu_runs_them(seed: int, tmp_path: Path) -> None:
-    names = [n for n in names_of(VECTOR[0]) if n not in PEER_IS_WRONG]
-    made = generate(seed + 1000, names, count=COUNT, base=BASE, window=WINDOW, frm=seed % 5)
+    names = [n for n in names_of(VECTOR[0]) if not any(part in n for part in PEER_IS_WRONG)]
+    frm = seed % 5
+    made = generate(
+        seed + 1000, names, count=COUNT, base=BASE, window=WINDOW, frm=frm, half=False
+    )  # QEMU 7.2 has no Zvfh
     theirs = in_qemu(made, tmp_path)
     wrong = []
     for n, (name, value) in enumerate(expected(made)):

@@ -58,9 +58,16 @@ class Maker:
     """Chooses instructions one by one, in the state that those before have left."""
 
     def __init__(
-        self, rng: random.Random, names: Sequence[str], *, base: int, window: int, frm: int
+        self,
+        rng: random.Random,
+        names: Sequence[str],
+        *,
+        base: int,
+        window: int,
+        frm: int,
+        half: bool,
     ) -> None:
-        self.rng, self.base, self.window = rng, base, window
+        self.rng, self.base, self.window, self.half = rng, base, window, half
         table = standard_set().by_name
         self.table = [table[name][0] for name in names]
         self.config = table["vsetvli"][0]
@@ -122,6 +129,8 @@ class Maker:
     def instruction(self) -> None:
         """Add one random instruction that does not trap, if one is found."""
         one = self.rng.choice(self.table)
+        if not self.half and one.name.startswith(("vf", "vmf")) and self.reference.h.raw.v_sew < 2:
+            return
         for _ in range(MAX_TRIES):
             word = self.random_word(one)
             if word is not None and self.execute(word):
@@ -180,13 +189,14 @@ def generate(
     base: int,
     window: int,
     frm: int = 0,
+    half: bool = True,
 ) -> VectorProgram:
     """Return a program of about `count` instructions out of `names`, and its outcome.
 
-    `base` is where the code and `window` where the data will be; `window` is page-aligned.
+    Without `half`, there is no floating point at SEW 8 and 16 (Zvfh). `base` is where the code and `window` where the data will be; `window` is page-aligned.
     """
     rng = random.Random(seed)
-    maker = Maker(rng, names, base=base, window=window, frm=frm)
+    maker = Maker(rng, names, base=base, window=window, frm=frm, half=half)
     maker.configure()
     while len(maker.words) < count:
         if rng.randrange(6) == 0:

@@ -36,14 +36,10 @@ HALF = 1 << 63
 
 @inline
 def integer_limit(kind: Const, sign: u64) -> u64:
-    """Return the largest magnitude that `kind` (i32 u32 i64 u64) holds with this sign."""
-    if kind is i32:
-        return u64(0x7FFFFFFF) + sign
-    if kind is i64:
-        return u64(0x7FFFFFFFFFFFFFFF) + sign
-    if kind is u32:
-        return u64(0xFFFFFFFF) if sign == 0 else u64(0)
-    return u64(0xFFFFFFFFFFFFFFFF) if sign == 0 else u64(0)
+    """Return the largest magnitude that an integer type holds with this sign."""
+    if kind.SIGNED:
+        return (u64(1) << (kind.BITS - 1)) - 1 + sign
+    return (~u64(0)) >> (64 - kind.BITS) if sign == 0 else u64(0)
 
 
 @inline

@@ -33,7 +33,7 @@ RNU, RNE, RDN, ROD = 0, 1, 2, 3
 """Rounding modes (30.3.8): nearest up, nearest even, down, to odd."""
 
 
-@inline
+@noinline
 def rounding(h: Hart, v: u64, d: u64) -> u64:
     """Return what to add to `v >> d`: the increment r of 30.3.8; `d` is 0 to 63."""
     if d == 0:

@@ -59,9 +59,12 @@ def mask_word(h: Hart, r: u8, w: u64) -> u64:
     return h.v[u64(r) * (VLENB // 8) + w]
 
 
-@inline
+@noinline
 def mask_bit(h: Hart, r: u8, n: u64) -> bool:
-    """Return one element of a mask register (30.4.5)."""
+    """Return one element of a mask register (30.4.5).
+
+    Out of line: LLVM would spend long on vectorising the loops that ask for it.
+    """
     return (mask_word(h, r, n >> 6) >> (n & 63)) & 1 != 0
 
 

@@ -4,6 +4,11 @@ from innkeeper.isa.riscv import (
     v_compare,
     v_config,
     v_fixed,
+    v_float,
+    v_float_compare,
+    v_float_convert,
+    v_float_fused,
+    v_float_unary,
     v_integer,
     v_mask,
     v_memory_table,
@@ -14,16 +19,9 @@ from innkeeper.isa.riscv import (
 from innkeeper.isa.riscv.v_encoding import V
 
 MODULES = (
-    v_compare,
-    v_config,
-    v_fixed,
-    v_integer,
-    v_mask,
-    v_memory_table,
-    v_permute,
-    v_reduce,
-    v_widen,
-)
+    v_compare, v_config, v_fixed, v_float, v_float_compare, v_float_convert, v_float_fused,
+    v_float_unary, v_integer, v_mask, v_memory_table, v_permute, v_reduce, v_widen,
+)  # fmt: skip
 """Where the instructions are described."""
 
 VECTOR = (V,)
