@@ -20,6 +20,7 @@ from pathlib import Path
 from bench.process import Command, check
 from bench.programs import FIRMWARE_BASE, first_program
 from bench.subject import OURS, Subject, keep_bytecode
+from bench.table.figures import Timed
 from bench.table.follow import follow
 from bench.table.guest import APPEND, Guest, make_guest
 from bench.table.plan import PROGRAMS
@@ -110,16 +111,18 @@ def _profile(folder: Path, guest: Guest, name: str) -> None:
     watcher = Watcher(folder)
     timed = follow(command, [name], watcher.hear)
     before, after = watcher.counts[name]
-    _print_counts(name, timed[name].seconds, {key: after[key] - before[key] for key in after})
+    _print_counts(name, timed[name], {key: after[key] - before[key] for key in after})
     if watcher.data(name).exists():
         _print_shares(watcher.data(name))
     Path(f"/tmp/perf-{watcher.pid}.map").unlink(missing_ok=True)
 
 
-def _print_counts(name: str, seconds: float, counts: dict[str, float]) -> None:
-    count = counts["instructions"]
-    print(f"\n{name}: {seconds:.2f} s, {count / 1e9:.2f} G instructions, ", end="")
-    print(f"{count / seconds / 1e6:.0f} MIPS; {100 * counts['python s'] / seconds:.1f} % in Python")
+def _print_counts(name: str, timed: Timed, counts: dict[str, float]) -> None:
+    """Print rates by CPU time, which other work on the host does not stretch as it does time."""
+    count, cpu_s = counts["instructions"], max(timed.cpu_s, 0.01)
+    print(f"\n{name}: {timed.seconds:.2f} s, {cpu_s:.2f} CPU s, {count / 1e9:.2f} G instructions,")
+    in_python = 100 * counts["python s"] / timed.seconds
+    print(f"  {count / cpu_s / 1e6:.0f} MIPS; {in_python:.1f} % in Python")
     rates = [
         f"{key} {value / count * 1e6:.3g}"
         for key, value in counts.items()
