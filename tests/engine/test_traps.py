@@ -308,7 +308,7 @@ done: nop
 """
     )
     assert [end.x(n) for n in range(10, 15)] == [
-        0xB3FF, 0x222, (1 << 64) - 2, (1 << 64) - 3, 0,
+        0xB3FF, 0x2222, (1 << 64) - 2, (1 << 64) - 3, 0,
     ]  # fmt: skip
     assert end.x(15) >> 11 & 3 == 0
     assert end.x(16) >> 62 == 2 and end.x(16) & 1 << 8

@@ -64,6 +64,7 @@ class VirtConfig:
             extensions=profiles.EXTENSION_NAMES,
             mmu="sv57",
             cbom_block_bytes=64,
+            cbop_block_bytes=64,
             cboz_block_bytes=64,
         )
         return VirtBoard(

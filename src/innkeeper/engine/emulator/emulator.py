@@ -246,7 +246,7 @@ class Emulator:
         for n in range(16):
             raw.pmpcfg[n] = raw.pmpaddr[n] = 0
         raw.priv, raw.pmp_count, raw.block_ended = st.PRIV_M, 16, 1
-        raw.misa = 2 << 62 | sum(1 << (ord(c) - 65) for c in "ACDFIMSUV")
+        raw.misa = 2 << 62 | sum(1 << (ord(c) - 65) for c in "ABCDFIMSUV")
         raw.stimecmp = raw.mtimecmp = (1 << 64) - 1
         raw.reservation = NO_RESERVATION
         raw.max_satp_mode = self.config.max_satp_mode
@@ -259,7 +259,7 @@ class Emulator:
         raw.priv, raw.sbi_enabled = st.PRIV_S, 1
         raw.medeleg, raw.mideleg = st.DELEGABLE_EXCEPTIONS & ~(1 << 9), st.S_INTERRUPTS
         raw.mcounteren, raw.scounteren = 0xFFFFFFFF, 7
-        raw.menvcfg = st.MENVCFG_WRITABLE
+        raw.menvcfg = st.MENVCFG_WRITABLE & ~st.ENVCFG_ADUE  # Svade: what the device tree says
         raw.pmp_count = 0  # firmware would open all memory, and S-mode cannot tell
 
     def request_exit(self) -> None:

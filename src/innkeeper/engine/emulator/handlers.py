@@ -30,7 +30,7 @@ PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank, ptr %ram"
 CELL_BYTES = 16
 STRICT = 'metadata !"round.dynamic", metadata !"fpexcept.strict"'
 EXECUTE = "execute.cells"
-QUICK_ONLY = ("F", "D", "Zfa")
+QUICK_ONLY = ("F", "D", "Zfh", "Zfa")
 
 
 def size_value(kind: Any) -> Value:

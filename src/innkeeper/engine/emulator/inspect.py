@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from innkeeper.base.units import PAGE_BYTES
 from innkeeper.isa.riscv import status as st
-from innkeeper.isa.riscv.mmu import PTE_R, PTE_RESERVED, PTE_V, PTE_W, PTE_X
+from innkeeper.isa.riscv.mmu import NAPOT_64K, PTE_N, PTE_R, PTE_RESERVED, PTE_V, PTE_W, PTE_X
 
 if TYPE_CHECKING:
     from innkeeper.engine.emulator.emulator import Emulator
@@ -66,6 +66,8 @@ class Inspector:
             table = (pte >> 10 & st.SATP_PPN) << 12
             if pte & (PTE_R | PTE_X):
                 within = (1 << (12 + 9 * level)) - 1
+                if pte & PTE_N:
+                    table, within = table ^ NAPOT_64K << 12, (1 << 16) - 1
                 return None if table & within else table | (va & within)
         return None
 

@@ -17,7 +17,7 @@ ALL_TRAPS = (1 << 62) - 1
 LAST_ADDRESS = (1 << 64) - 1
 BLOCK_ENDS = frozenset(
     ("beq", "bne", "blt", "bge", "bltu", "bgeu", "jal", "jalr", "ecall", "ebreak", "mret", "sret",
-     "wfi", "fence.i", "sfence.vma")
+     "wfi", "fence.i", "sfence.vma", "sinval.vma")
 )  # fmt: skip
 """Instructions after which a basic block ends: control may go elsewhere, or be taken away."""
 

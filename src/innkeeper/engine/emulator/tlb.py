@@ -42,8 +42,8 @@ from innkeeper.isa.riscv.hart import Hart
 from innkeeper.isa.riscv.mmu import (
     PTE_A,
     PTE_R,
-    PTE_RESERVED,
     PTE_U,
+    PTE_UNUSUAL,
     PTE_V,
     PTE_X,
 )
@@ -89,9 +89,9 @@ def reset_tlb(h: Hart) -> None:
         bank.fetch_wanted = u64(PTE_V)
         if n <= BANK_SUM:
             user = u64(PTE_U) if n == BANK_USER else u64(0)
-            bank.fetch_mask = u64(PTE_V | PTE_X | PTE_A | PTE_U | PTE_RESERVED)
+            bank.fetch_mask = u64(PTE_V | PTE_X | PTE_A | PTE_U | PTE_UNUSUAL)
             bank.fetch_wanted = u64(PTE_V | PTE_X | PTE_A) | user
-            bank.load_mask = u64(PTE_V | PTE_R | PTE_A | PTE_RESERVED)
+            bank.load_mask = u64(PTE_V | PTE_R | PTE_A | PTE_UNUSUAL)
             if n != BANK_SUM:
                 bank.load_mask = bank.load_mask | PTE_U
             bank.load_wanted = u64(PTE_V | PTE_R | PTE_A) | user

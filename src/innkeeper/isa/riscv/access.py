@@ -12,7 +12,13 @@ from innkeeper.isa.riscv.causes import (
     STORE_MISALIGNED,
 )
 from innkeeper.isa.riscv.hart import Hart
-from innkeeper.isa.riscv.mmu import ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, translate
+from innkeeper.isa.riscv.mmu import (
+    ACCESS_EXEC,
+    ACCESS_READ,
+    ACCESS_WRITE,
+    effective_address,
+    translate,
+)
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.native.intrinsics import addr, noinline, ptr_cast, ptr_offset
 from innkeeper.native.types import Ptr, u8, u16, u32, u64
@@ -109,6 +115,7 @@ def phys_write(h: Hart, pa: u64, value: u64, size: u32, va: u64) -> None:
 @noinline
 def load_slow(h: Hart, va: u64, size: u32) -> u64:
     """Load `size` bytes (1, 2, 4, 8), zero-extended; misaligned accesses are done in bytes."""
+    va = effective_address(h, va)
     about_to(h, va, size, u32(READS), u64(0))
     if (va & (u64(size) - 1)) == 0:
         return phys_read(h, translate(h, va, ACCESS_READ, size), size, va)
@@ -123,6 +130,7 @@ def load_slow(h: Hart, va: u64, size: u32) -> u64:
 @noinline
 def store_slow(h: Hart, va: u64, value: u64, size: u32) -> None:
     """Store `size` bytes (1, 2, 4, 8); nothing is written when any part of it would fault."""
+    va = effective_address(h, va)
     about_to(h, va, size, u32(WRITES), value)
     if (va & (u64(size) - 1)) == 0:
         phys_write(h, translate(h, va, ACCESS_WRITE, size), value, size, va)
@@ -142,6 +150,7 @@ def store_slow(h: Hart, va: u64, value: u64, size: u32) -> None:
 @noinline
 def rw_pointer_slow(h: Hart, va: u64, size: u32) -> Ptr[u8]:
     """Return the host pointer for an atomic access (Unprivileged 14.4)."""
+    va = effective_address(h, va)
     if (va & (u64(size) - 1)) != 0:
         raise Trap(STORE_MISALIGNED, va)
     about_to(h, va, size, u32(READS | WRITES), u64(0))
@@ -157,6 +166,9 @@ def fetch_bits(h: Hart, pc: u64) -> u32:
     pa = translate(h, pc, ACCESS_EXEC, u32(2))
     if not in_ram(h, pa, u32(2)):
         raise Trap(INSTRUCTION_ACCESS_FAULT, pc)
+    if (pc & 3) == 0 and in_ram(h, pa, u32(4)):
+        whole = u32(ram_read(h, pa - h.ram_base, u32(4)))  # at once: Ziccif
+        return whole if (whole & 3) == 3 else whole & 0xFFFF
     low = u32(ram_read(h, pa - h.ram_base, u32(2)))
     if (low & 3) != 3:
         return low

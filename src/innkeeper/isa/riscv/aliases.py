@@ -105,6 +105,8 @@ csrrs $d, $c, $i    <- csrrsi $d, $c, $i
 csrrc $d, $c, $i    <- csrrci $d, $c, $i
 sfence.vma          = sfence.vma zero, zero
 sfence.vma $s       = sfence.vma $s, zero
+sinval.vma          <- sinval.vma zero, zero
+sinval.vma $s       <- sinval.vma $s, zero
 fence               = fence 255
 pause               = fence 16
 fence.tso           = fence 2099

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from innkeeper.isa.riscv.causes import LOAD_MISALIGNED
 from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
+from innkeeper.isa.riscv.mmu import effective_address
 from innkeeper.isa.riscv.ops import Trap, load, rw_pointer
 from innkeeper.isa.riscv.spec import Extension
 from innkeeper.native.intrinsics import atomic_rmw, cmpxchg, fence
@@ -33,7 +34,7 @@ def order_reserved(h: Hart, i: Operands) -> None:
 def lr_w(h: Hart, i: Operands) -> None:
     va = h.x[i.rs1]
     if (va & 3) != 0:
-        raise Trap(LOAD_MISALIGNED, va)
+        raise Trap(LOAD_MISALIGNED, effective_address(h, va))
     order_reserved(h, i)
     value = load(h, u32, va)
     h.reservation = va
@@ -46,7 +47,7 @@ def lr_w(h: Hart, i: Operands) -> None:
 def lr_d(h: Hart, i: Operands) -> None:
     va = h.x[i.rs1]
     if (va & 7) != 0:
-        raise Trap(LOAD_MISALIGNED, va)
+        raise Trap(LOAD_MISALIGNED, effective_address(h, va))
     order_reserved(h, i)
     value = load(h, u64, va)
     h.reservation = va

@@ -1,7 +1,8 @@
 """Control and status registers: which exist, who may touch them, what writing does.
 
 Source: Privileged 2.2 (numbers), 3.1 (machine), 4.1 (supervisor); Unprivileged 8 (Zicntr), 20.2
-(fcsr), 30.3 (V); Sstc; Svadu.
+(fcsr), 30.3 (V); Sstc; Svadu; Svpbmt; Ssnpm; Sscofpmf, where no counter counts events and so
+none overflows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SSCRATCH, SEPC, SCAUSE, STVAL, SIP, STIMECMP, SATP = (
 MSTATUS, MISA, MEDELEG, MIDELEG, MIE, MTVEC, MCOUNTEREN, MENVCFG = (
     0x300, 0x301, 0x302, 0x303, 0x304, 0x305, 0x306, 0x30A,
 )  # fmt: skip
-MCOUNTINHIBIT = 0x320
+MCOUNTINHIBIT, SCOUNTOVF = 0x320, 0xDA0
 MSCRATCH, MEPC, MCAUSE, MTVAL, MIP = 0x340, 0x341, 0x342, 0x343, 0x344
 PMPCFG0, PMPADDR0 = 0x3A0, 0x3B0
 MCYCLE, MINSTRET, MHPMCOUNTER3, MHPMEVENT3 = 0xB00, 0xB02, 0xB03, 0x323
@@ -109,6 +110,8 @@ def csr_read(h: Hart, number: u32, write: bool) -> u64:
         return read_counter(h, number - CYCLE)
     if number < 0x200:
         return read_supervisor(h, number)
+    if number == SCOUNTOVF:
+        return u64(0)
     return read_machine(h, number)
 
 
@@ -264,7 +267,7 @@ def csr_change(h: Hart, number: u32, old: u64, ones: u64, zeros: u64) -> None:
 def writable_pending(h: Hart, number: u32) -> u64:
     """Return the bits of mip that a write to mip or sip reaches."""
     if number == SIP:
-        return h.mideleg & 2
+        return h.mideleg & (2 | st.LCOFI)
     if (h.menvcfg & st.ENVCFG_STCE) != 0:
         return u64(st.S_INTERRUPTS & ~(1 << 5))  # STIP is stimecmp's alone (Sstc 2)
     return u64(st.S_INTERRUPTS)
@@ -314,7 +317,10 @@ def write_supervisor(h: Hart, number: u32, value: u64) -> None:
     elif number == SCOUNTEREN:
         h.scounteren = value & 0xFFFFFFFF
     elif number == SENVCFG:
-        h.senvcfg = value & st.SENVCFG_WRITABLE
+        masking = value & st.ENVCFG_PMM
+        if masking != 0 and masking != st.ENVCFG_PMLEN_7:
+            masking = h.senvcfg & st.ENVCFG_PMM
+        h.senvcfg = (value & st.SENVCFG_WRITABLE) | masking
     elif number == FFLAGS:
         fp_write(h, u32(value) & 31, h.frm)
     elif number == FRM:

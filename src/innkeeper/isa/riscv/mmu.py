@@ -1,6 +1,7 @@
 """Virtual memory and physical memory protection (Privileged 3.7, 4.3 to 4.6).
 
-Sv39, Sv48 and Sv57 by one walk; Svadu where menvcfg.ADUE is set, else Svade's page faults.
+Sv39, Sv48 and Sv57 by one walk; Svadu where menvcfg.ADUE is set, else Svade's page faults; Svnapot;
+Svpbmt, whose types change nothing here, for all of memory is coherent and no access is repeated.
 """
 
 from __future__ import annotations
@@ -16,14 +17,23 @@ from innkeeper.isa.riscv.causes import (
 )
 from innkeeper.isa.riscv.hart import Hart
 from innkeeper.isa.riscv.ops import Trap
-from innkeeper.native.intrinsics import cmpxchg, ctz, noinline, ptr_offset
+from innkeeper.native.intrinsics import cmpxchg, ctz, inline, noinline, ptr_offset
 from innkeeper.native.types import i64, u32, u64
 
 ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC = 0, 1, 2
 
+TAG_BITS = 7
+TAG = 0x7F << 57
+"""What PMLEN = 7 masks."""
+
 PTE_V, PTE_R, PTE_W, PTE_X, PTE_U, PTE_G, PTE_A, PTE_D = 1, 2, 4, 8, 16, 32, 64, 128
-PTE_RESERVED = 0x7F << 54 | 3 << 61 | 1 << 63
-"""Bits 54 to 60 (reserved), PBMT (no Svpbmt) and N (no Svnapot) must be zero (4.4.1)."""
+PTE_RESERVED = 0x7F << 54
+PTE_PBMT, PTE_N = 3 << 61, 1 << 63
+PTE_UNUSUAL = PTE_RESERVED | PTE_PBMT | PTE_N
+"""What only a walk judges: an engine's shorter ways take no PTE that has any of it."""
+
+NAPOT_64K = 8
+"""The low four PPN bits of the one NAPOT size there is (Svnapot)."""
 
 PMP_R, PMP_W, PMP_X, PMP_LOCK = 1, 2, 4, 128
 PMP_TOR, PMP_NA4, PMP_NAPOT = 1, 2, 3
@@ -110,6 +120,37 @@ def pte_allows(h: Hart, pte: u64, access: u32, priv: u32) -> bool:
     return (pte & PTE_R) != 0 or ((pte & PTE_X) != 0 and (h.mstatus & st.MXR) != 0)
 
 
+def has_reserved_bits(h: Hart, pte: u64) -> bool:
+    """Tell whether a PTE of any kind has bits set that are reserved (4.4.1, Svpbmt)."""
+    memory_type = pte & PTE_PBMT
+    if memory_type != 0:
+        if memory_type == PTE_PBMT or (h.menvcfg & st.ENVCFG_PBMTE) == 0:
+            return True
+    return (pte & PTE_RESERVED) != 0
+
+
+@inline
+def effective_address(h: Hart, va: u64) -> u64:
+    """Take the tag out of an explicit access's address where pointers are masked (Ssnpm).
+
+    The tag is bits 63 to 57, as for the largest address space there is: every address that can be
+    valid is itself without it, so that a TLB need not know.
+    """
+    if (h.senvcfg & st.ENVCFG_PMM) != 0:
+        return without_tag(h, va)
+    return va
+
+
+@noinline
+def without_tag(h: Hart, va: u64) -> u64:
+    """Do `effective_address` where senvcfg masks pointers: in U-mode, unless MXR is in effect."""
+    if effective_priv(h, u32(ACCESS_READ)) != st.PRIV_U or (h.mstatus & st.MXR) != 0:
+        return va
+    if (h.satp >> st.SATP_MODE_SHIFT) == 0:
+        return va & ~u64(TAG)
+    return u64(i64(va << TAG_BITS) >> TAG_BITS)
+
+
 def walk(h: Hart, va: u64, access: u32, priv: u32) -> tuple[u64, u64, u32, u64]:
     """Translate through the page tables (4.3.2).
 
@@ -134,15 +175,20 @@ def walk(h: Hart, va: u64, access: u32, priv: u32) -> tuple[u64, u64, u32, u64]:
             access_fault(h, va, access)
         slot = ptr_offset(h.ram, u64, offset)
         pte = slot[0]
-        if (pte & PTE_V) == 0 or (pte & (PTE_R | PTE_W)) == PTE_W or (pte & PTE_RESERVED) != 0:
+        if (pte & PTE_V) == 0 or (pte & (PTE_R | PTE_W)) == PTE_W or has_reserved_bits(h, pte):
             page_fault(h, va, access)
         ppn = (pte >> 10) & st.SATP_PPN
         if (pte & (PTE_R | PTE_X)) == 0:
-            if (pte & (PTE_A | PTE_D | PTE_U)) != 0:
+            if (pte & (PTE_A | PTE_D | PTE_U | PTE_PBMT | PTE_N)) != 0:
                 page_fault(h, va, access)
             table = ppn << 12
             continue
         low = (u64(1) << (level * 9)) - 1
+        if (pte & PTE_N) != 0:
+            if level != 0 or (ppn & 15) != NAPOT_64K:
+                page_fault(h, va, access)
+            low = u64(15)
+            ppn = ppn ^ NAPOT_64K
         if not pte_allows(h, pte, access, priv) or (ppn & low) != 0:
             page_fault(h, va, access)
         wanted = pte | PTE_A

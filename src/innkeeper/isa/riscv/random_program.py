@@ -55,7 +55,7 @@ _LEFT_OUT = frozenset({"ecall", "ebreak", "mret", "sret", "wfi", "sfence.vma"})
 """What traps or changes the privilege."""
 
 VECTOR_EXTENSIONS = frozenset(["V", "Zvbb", "Zvbc", "Zvkg", "Zvkned", "Zvknh", "Zvksed", "Zvksh"])
-DEFAULT_LEFT_OUT = frozenset({"Zicbom", "Zicboz"}) | VECTOR_EXTENSIONS
+DEFAULT_LEFT_OUT = frozenset({"Zicbom", "Zicboz", "Svinval"}) | VECTOR_EXTENSIONS
 """Extensions used only when they are asked for: user-mode peers may refuse them, and what a vector
 instruction may name depends on vtype."""
 

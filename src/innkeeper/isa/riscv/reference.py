@@ -26,7 +26,7 @@ from innkeeper.isa.riscv.trap import enter_trap, interrupt_to_take, pending
 from innkeeper.native.types import u32, u64
 
 PMP_ENTRIES = 16
-EXTENSION_LETTERS = "ACDFIMSUV"
+EXTENSION_LETTERS = "ABCDFIMSUV"
 MXL_64 = 2 << 62
 NEVER = (1 << 64) - 1
 

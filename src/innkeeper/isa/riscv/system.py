@@ -109,12 +109,17 @@ def wfi(h: Hart, i: Operands) -> None:
     resync(h, i)
 
 
-@SYSTEM.insn("sfence.vma", "0001001 rs2 rs1 000 00000 1110011", "rs1, rs2")
-def sfence_vma(h: Hart, i: Operands) -> None:
+def fence_for(h: Hart, i: Operands) -> None:
+    """Forget the translations that rs1 (an address) and rs2 (an ASID) name (4.2.1)."""
     if h.priv == st.PRIV_U or (h.priv == st.PRIV_S and (h.mstatus & st.TVM) != 0):
         illegal(h)
     asid = h.x[i.rs2] & (st.SATP_ASID >> st.SATP_ASID_SHIFT)
     fence_translations(h, h.x[i.rs1], asid, i.rs1 != 0, i.rs2 != 0)
+
+
+@SYSTEM.insn("sfence.vma", "0001001 rs2 rs1 000 00000 1110011", "rs1, rs2")
+def sfence_vma(h: Hart, i: Operands) -> None:
+    fence_for(h, i)
     resync(h, i)
 
 

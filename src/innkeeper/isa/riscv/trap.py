@@ -27,7 +27,7 @@ def interrupt_to_take(h: Hart) -> u64:
         supervisor_on = h.priv == st.PRIV_S and (h.mstatus & st.SIE) != 0
         if chosen == 0 or not (h.priv == st.PRIV_U or supervisor_on):
             return u64(0)
-    for n in (11, 3, 7, 9, 1, 5):
+    for n in (11, 3, 7, 9, 1, 5, 13):
         if (chosen >> n) & 1 != 0:
             return INTERRUPT | u64(n)
     return u64(0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from innkeeper.isa.riscv.access import in_ram
 from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION, STORE_ACCESS_FAULT
 from innkeeper.isa.riscv.hart import Hart, Operands
-from innkeeper.isa.riscv.mmu import ACCESS_WRITE, translate
+from innkeeper.isa.riscv.mmu import ACCESS_WRITE, effective_address, translate
 from innkeeper.isa.riscv.ops import Trap, store
 from innkeeper.isa.riscv.spec import Extension
 from innkeeper.isa.riscv.status import ENVCFG_CBCFE, ENVCFG_CBIE, ENVCFG_CBZE, PRIV_M, PRIV_U
@@ -39,6 +39,7 @@ def check_enabled(h: Hart, field: u64) -> None:
 
 def check_block(h: Hart, va: u64, access: u32) -> None:
     """Raise the page or access fault that an operation on the block around `va` meets."""
+    va = effective_address(h, va)
     pa = translate(h, va, access, u32(1))
     if not in_ram(h, pa & ~u64(BLOCK_BYTES - 1), u32(BLOCK_BYTES)):
         raise Trap(STORE_ACCESS_FAULT, va)
