@@ -156,10 +156,9 @@ def resume_cell(h: Hart) -> Ptr[Operands]:
         note_pass(h)
         if h.flush_request != 0:
             obey_flushes(h)
-        if h.yielding != 0:
-            h.yielding = u32(0)
+        if h.budget <= 0 or h.stop != 0 or h.yielding != 0:
             return nowhere
-        if h.budget <= 0 or h.stop != 0 or e.exit_reason != 0 or code.reset_wanted != 0:
+        if e.exit_reason != 0 or code.reset_wanted != 0:
             return nowhere
         if h.wfi != 0:
             if (pending(h) & h.mie) == 0:
@@ -248,6 +247,7 @@ def run_slice(h: Hart, length: i64) -> None:
         look_at_compiler(h)
     h.slice = length
     h.budget = length
+    h.yielding = u32(0)
     update_timers(h)
     begin_slice(h)
     fp_enter(h)

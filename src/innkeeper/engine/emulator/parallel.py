@@ -44,6 +44,8 @@ def run_alone(h: EmuHart) -> u32:
                 reason = h.exit_reason
                 h.exit_reason = u32(0)
                 return reason
+            if h.yielding != 0:
+                code.sched_yield()
         else:
             sleep(h)
     return u32(EXIT_REQUEST)
