@@ -458,7 +458,7 @@ ball: .dword 0
 
 def test_a_hart_that_waits_runs_nothing() -> None:
     """A waiting hart begins no slice while another works, however long that takes."""
-    machine, made = at_once(
+    machine, _ = at_once(
         """
 _start:
     la s1, ready

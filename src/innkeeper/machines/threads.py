@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from innkeeper.machines.virt import VirtMachine
 
 LONGEST_WAIT_S = 3600.0
+SWITCH_INTERVAL_S = 0.0005
+"""How soon a hart that wants to make a host call gets the interpreter from one that makes many."""
 
 
 class HartThreads:
@@ -22,6 +25,7 @@ class HartThreads:
         self._changed = threading.Condition(threading.Lock())
         self._looks = 0
         self._error: BaseException | None = None
+        self._ended = threading.Event()
 
     def look_again(self) -> None:
         """Tell the watching thread that something has changed; safe from any thread."""
@@ -29,10 +33,16 @@ class HartThreads:
             self._looks += 1
             self._changed.notify_all()
 
+    def await_end(self) -> None:
+        """Return when no hart runs any more; not for a thread that holds the machine's lock."""
+        self._ended.wait()
+
     def run(self) -> None:
         """Run until the machine has an outcome or a debugger, or raise what ended a hart."""
         machine = self._machine
         signals = machine.emulator.signals
+        interval_s = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval_s, SWITCH_INTERVAL_S))
         signals.halt(on=False)
         threads = [
             threading.Thread(target=self._run_hart, args=(n,), name=f"hart {n}", daemon=True)
@@ -47,6 +57,8 @@ class HartThreads:
             for thread in threads:
                 if thread.ident is not None:
                     thread.join()
+            sys.setswitchinterval(interval_s)
+            self._ended.set()
         if self._error is not None:
             raise self._error
 

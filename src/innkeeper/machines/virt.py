@@ -294,13 +294,19 @@ class VirtMachine:
 
     @property
     def debugger(self) -> Debugger | None:
-        """Whoever may stop the machine; harts take turns as long as there is one."""
+        """Whoever may stop the machine; harts take turns as long as there is one.
+
+        Setting it waits until they do: not for a thread that holds the lock.
+        """
         return self._debugger
 
     @debugger.setter
     def debugger(self, debugger: Debugger | None) -> None:
         self._debugger = debugger
-        self._look_again()
+        threads = self._threads
+        if threads is not None:
+            threads.look_again()
+            threads.await_end()
 
     def run(self) -> Outcome:
         """Run until the guest powers off, resets, or `stop` is called.
