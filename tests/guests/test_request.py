@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -53,14 +54,35 @@ def test_the_archive_holds_the_agent_and_the_request() -> None:
 
 
 def test_both_scripts_are_shell(tmp_path: object) -> None:
-    request = GuestRequest(
-        argv=["a'b", "c\nd"], tty=True, user="me", root=DiskRoot(),
-        volumes=[GuestVolume(tag="t", target="/it's")],
-    )  # fmt: skip
-    for name in ("init", "inn/request"):
-        script = entries(request.segment())[name][1]
-        checked = subprocess.run(["sh", "-n"], input=script, capture_output=True)
-        assert (checked.returncode, checked.stderr) == (0, b""), name
+    for root in (DiskRoot(), DiskRoot(bare=True)):
+        request = GuestRequest(
+            argv=["a'b", "c\nd"], tty=True, user="me", root=root, env={"PATH": "/b in:/x"},
+            volumes=[GuestVolume(tag="t", target="/it's")],
+        )  # fmt: skip
+        for name in ("init", "inn/request"):
+            script = entries(request.segment())[name][1]
+            checked = subprocess.run(["sh", "-n"], input=script, capture_output=True)
+            assert (checked.returncode, checked.stderr) == (0, b""), name
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("tool", "/bin/tool"), ("link", "/usr/bin/link"), ("/any/where", "/any/where"),
+     ("./here", "./here"), ("plain", None), ("folder", None), ("none", None)],
+)  # fmt: skip
+def test_a_bare_roots_programs_are_found_by_the_agent(
+    name: str, found: str | None, tmp_path: Path
+) -> None:
+    for folder in ("bin", "usr/bin/folder", "bin/folder"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "bin/tool").touch(mode=0o755)
+    (tmp_path / "bin/plain").touch(mode=0o644)
+    (tmp_path / "usr/bin/link").symlink_to("/nowhere/here")
+    agent = entries(GuestRequest(argv=["x"]).segment())["init"][1].decode()
+    function = agent[agent.index("find_program() {") : agent.index("serve_control() {")]
+    script = function + f'find_program {name} /usr/bin:/bin; echo "$program"'
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == ((0, found) if found else (127, ""))
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,11 @@ def pull(
 def ls(output: str) -> None:
     """List the images that are here."""
     from innkeeper.images.oci.image import images_of
+    from innkeeper.images.oci.machine import SUITE
 
     store = _store()
-    rows = [_row(store, found) for found in store.images()]
+    # The disks that OCI images run from in machines are no images to anybody but us.
+    rows = [_row(store, found) for found in store.images() if found.suite != SUITE]
     rows += [_oci_row(found) for _, images in images_of(_oci()) for found in images]
     columns = ["name", "kind", "suite", "arch", "size", "created", "state"]
     show_rows(rows, columns=columns, output=output)
@@ -184,8 +186,9 @@ def rm(names: tuple[str, ...], suite: str, arch: str) -> None:
 def prune(keep_downloads: bool) -> None:
     """Remove what no image needs: contents, leftovers of killed builds, downloads."""
     from innkeeper.images import prune as pruning
-    from innkeeper.images.oci import reach
+    from innkeeper.images.oci import machine, reach
 
+    machine.forget_stale(_store(), _oci())
     done = pruning.prune(_store(), downloads=not keep_downloads)
     more = reach.prune(_oci())
     freed = in_words(done.bytes + more.bytes)

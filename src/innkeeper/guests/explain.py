@@ -34,10 +34,13 @@ def _run_lines(config: RunConfig) -> list[str]:
     from innkeeper.images.debian import DEFAULT_SUITE
 
     suite, store = config.suite or DEFAULT_SUITE, Store()
-    image = store.find(config.image, suite=suite, arch=config.arch)
+    plain = not set(config.image) & set(":/@")
+    image = store.find(config.image, suite=suite, arch=config.arch) if plain else None
     words = " ".join(str(word) for word in config.argv) or "(the default shell)"
     lines = [f"command: {words}", f"kernel command line: {CMDLINE} {config.append}".rstrip()]
     lines.append(f"ports: {describe_ports(config)}")
+    if image is None and (found := _oci_line(config)):
+        return [*lines, found]
     if image is None:
         return [*lines, f"image: {config.image} ({suite}) is not here and would be built first"]
     lines.append(f"image: {image.name} ({image.suite}, made {image.created}, {image.state})")
@@ -46,3 +49,16 @@ def _run_lines(config: RunConfig) -> list[str]:
     if image.disk is not None:
         lines.append(f"root disk: {store.blob_path(image.disk)}, writes are forgotten")
     return lines
+
+
+def _oci_line(config: RunConfig) -> str:
+    """Describe the OCI image that a run means, if there is one."""
+    from innkeeper.guests.ociguest import find_oci
+    from innkeeper.images.debian import RECIPES
+    from innkeeper.images.oci.platforms import describe
+
+    found = None if config.image in RECIPES else find_oci(config)
+    if found is None:
+        return ""
+    facts = f"{found.name} ({describe(found.platform)}, {found.descriptor.digest})"
+    return f"image: {facts}, its files on a disk, the kernel of busybox"

@@ -71,7 +71,7 @@ mount_late() { # the mounts that need a directory, a module or a disk first
 }
 
 enter_disk() { # the disk becomes / for everyone but this process, which keeps the initramfs
-    [ -e /root.disk/usr/bin/env ] || fail "the root disk has no /usr/bin/env"
+    [ -n "$INN_BARE" ] || [ -e /root.disk/usr/bin/env ] || fail "the root disk has no /usr/bin/env"
     # Moved over /, not just entered: the kernel refuses user namespaces to a chrooted process.
     cd /root.disk && $busybox mount -o move . / || fail "the disk could not be made the root"
 }
@@ -89,6 +89,21 @@ find_user() { # INN_USER (NAME, UID or UID:GID) as uid, gid and home
         [ "$name" != "$INN_USER" ] || return 0
     done 2>/dev/null <"${INN_DISK:+.}/etc/passwd"
     fail "the guest has no user $INN_USER"
+}
+
+find_program() { # NAME PATH: the file in the disk that a command's name means, as program
+    case $1 in
+    */*) program=$1; return ;;
+    esac
+    rest=$2:
+    while [ -n "$rest" ]; do
+        program=${rest%%:*}/$1 rest=${rest#*:}
+        # A link may lead anywhere in the disk, which here is not the root: taken to be right.
+        [ -L ".$program" ] && return
+        [ -f ".$program" ] && [ -x ".$program" ] && return
+    done
+    echo "inn: $1: not found" >&2
+    exit 127
 }
 
 serve_control() { # what the host may ask while the command runs

@@ -52,12 +52,14 @@ class DiskRoot:
     """The root file system on a disk.
 
     `writes` is `disk` (kept: synced before the end), `forgotten` (to a disk that nobody keeps),
-    `memory` (an overlay that the guest forgets) or `none`.
+    `memory` (an overlay that the guest forgets) or `none`. `bare` says that nothing may be taken
+    to be in it: the command is then looked up by the agent, and started by its own programs.
     """
 
     device: str = "/dev/vda"
     filesystem: str = "ext4"
     writes: str = "disk"
+    bare: bool = False
 
 
 @record(kw_only=True)
@@ -113,6 +115,7 @@ class GuestRequest:
             "USER": self.user or "",
             "DISK": self.root.device if self.root else "",
             "ENTER": "chroot ." if self.root else "",
+            "BARE": "1" if self.root and self.root.bare else "",
             "VOLUMES": self._volume_mounts(),
             "FLUSH": self._flush(),
         }
@@ -124,15 +127,16 @@ class GuestRequest:
         if not argv or not argv[0]:
             raise UsageError("no command", fix="inn run IMAGE -- COMMAND ARGUMENTS")
         words = [b"-i", b"--", *(self._variable(name, value) for name, value in self.env.items())]
-        if b"=" in argv[0]:  # env would take it for a variable
+        bare = self.root is not None and self.root.bare
+        if b"=" in argv[0] and not bare:  # env would take it for a variable
             argv = [b"sh", b"-c", b'exec "$0" "$@"', *argv]
-        words += argv
-        if sum(map(len, words)) > MAX_COMMAND_BYTES:
+        if sum(map(len, words + argv)) > MAX_COMMAND_BYTES:
             raise UsageError(
                 "the command and its environment are too long",
                 why=f"at most {MAX_COMMAND_BYTES} bytes together",
                 fix="pass the data on standard input or in a --volume",
             )
+        words += [] if bare else argv
         home = [] if "HOME" in self.env else [b'"HOME=${home:-/root}"']
         rest = [quote(word) for word in words[:2]] + home + [quote(word) for word in words[2:]]
         session = b"setsid -c" if self.tty else b"setsid"
@@ -142,9 +146,24 @@ class GuestRequest:
             identity = b"nsenter -F%s " % user if user else b""
             lines = [b"cd -- %s || exit 126" % workdir]
             return [*lines, b" ".join([b"exec", session, identity + b"env", *rest])]
+        if bare:
+            return self._bare_lines(argv, session, user, rest)
         # In a disk the image's own env looks the command up: busybox's would find itself first.
         enter = b"nsenter -r. -F" + user + b" sh -c " + quote('cd -- "$0" || exit 126; exec "$@"')
         return [b" ".join([b"exec", session, enter, workdir, b"/usr/bin/env", *rest])]
+
+    def _bare_lines(
+        self, argv: Sequence[bytes], session: bytes, user: bytes, environment: list[bytes]
+    ) -> list[bytes]:
+        """Start the command in a root that may have neither a shell nor `env`."""
+        workdir = quote("." + self.workdir)
+        path = quote(self.env.get("PATH", ""))
+        enter = b"nsenter -r. -w" + workdir + b" -F" + user + b' "$program"'
+        return [
+            b"[ -d " + workdir + b" ] || exit 126",
+            b"find_program " + quote(argv[0]) + b" " + path,
+            b" ".join([b"exec", session, b"env", *environment, enter, *map(quote, argv[1:])]),
+        ]
 
     def _variable(self, name: str, value: str) -> bytes:
         if not name or "=" in name:

@@ -40,6 +40,7 @@ and the calibration of an entropy source that a guest seeded by its host has no 
 SEED_BYTES = 64
 WORKING_BYTES = 64 * MIB
 DEFAULT_SUITE = "trixie"
+OCI_SUITE = "oci"  # as images/oci/machine.py has it
 
 
 @record(frozen=False)
@@ -109,10 +110,7 @@ def prepare(config: RunConfig, *, store: Store, progress: Progress = SILENT) -> 
         raise UsageError(f"no engine for {config.arch} guests yet", fix="use --arch riscv64")
     if config.engine != "emulate":
         raise UsageError(f"there is no engine {config.engine!r} yet", fix="use --engine emulate")
-    image = obtain(
-        config.image, suite=config.suite, arch=config.arch, mirror=config.mirror, store=store,
-        progress=progress,
-    )  # fmt: skip
+    config, image = _image(config, store, progress)
     holds = ExitStack()
     holds.enter_context(store.in_use())
     devices = _devices(config, image, store)
@@ -131,6 +129,31 @@ def prepare(config: RunConfig, *, store: Store, progress: Progress = SILENT) -> 
     )
     _check_memory(config, plan)
     return Prepared(image, machine, plan, cmdline, holds)
+
+
+def _image(config: RunConfig, store: Store, progress: Progress) -> tuple[RunConfig, Manifest]:
+    """Return the image to boot, and the run with the defaults of an OCI image in it.
+
+    A plain name means a machine's image where there is one, or where one can be made.
+    """
+
+    def get(name: str) -> Manifest:
+        return obtain(
+            name, suite=config.suite, arch=config.arch, mirror=config.mirror, store=store,
+            progress=progress,
+        )  # fmt: skip
+
+    suite = config.suite or DEFAULT_SUITE
+    named = not set(config.image) & set(":/@")
+    if named and store.find(config.image, suite=suite, arch=config.arch) is not None:
+        return config, get(config.image)
+    from innkeeper.guests import ociguest
+    from innkeeper.images.debian import RECIPES
+
+    found = None if config.image in RECIPES else ociguest.find_oci(config)
+    if found is None:
+        return config, get(config.image)
+    return ociguest.as_machine(config, found, get, store=store, progress=progress)
 
 
 def _check_memory(config: RunConfig, plan: BootPlan) -> None:
@@ -182,7 +205,9 @@ def _devices(config: RunConfig, image: Manifest, store: Store) -> list[MakeDevic
 
 def _initrd(config: RunConfig, image: Manifest, store: Store, holds: ExitStack) -> Path:
     """Append the request to the image's initramfs, in memory; return a path to it."""
-    root = None if image.disk is None else DiskRoot(writes="forgotten")
+    # What an OCI image has in it is its own business: a shell, for one, it need not have.
+    bare = image.suite == OCI_SUITE
+    root = None if image.disk is None else DiskRoot(writes="forgotten", bare=bare)
     request = GuestRequest(
         argv=config.argv or ("/bin/sh",),
         env={"PATH": DEFAULT_PATH, **config.env},

@@ -26,7 +26,7 @@ from innkeeper.images.tarsafe import Entry, Kind, Readable, TarReader
 
 WHITEOUT = ".wh."
 OPAQUE_WHITEOUT = ".wh..wh..opq"
-_AUFS = ".wh..wh."
+AUFS = ".wh..wh."
 MAX_NAME_BYTES = 255
 _CHUNK_BYTES = 1 << 18
 _ZEROES = bytes(_CHUNK_BYTES)
@@ -319,7 +319,7 @@ class Applier:
             self._forget()
             return
         victim = name.removeprefix(WHITEOUT)
-        if name.startswith(_AUFS):
+        if name.startswith(AUFS):
             return  # bookkeeping of aufs, as old archives have it
         if victim in ("", ".", ".."):
             raise ImageError("a whiteout names nothing", why=repr(name[:80]))
