@@ -38,6 +38,7 @@ class FirstProcess:
         self.fifo: int | None = None  # what `start` writes to
         self.state: dict[str, Any] = {}  # for hooks
         self.joiners: list[int] = []  # cgroups to enter: a process moves itself at once
+        self.placed = False  # by systemd, from outside: wait for it
         self.lock_fd = -1  # of the container's directory: the runtime's alone
         self.preserve_fds = 0
         self.pivot = True
@@ -73,6 +74,8 @@ class FirstProcess:
         reset_signals()
         os.setsid()
         join_cgroups(self.joiners)
+        if self.placed:
+            self.channel.await_answer(GO)
         if self.config.new("cgroup"):
             k.unshare(k.CLONE_NEWCGROUP)
         if not self.mapped:  # else the runtime has done it

@@ -83,6 +83,9 @@ class Launch:
         self._spawn(first, cgroup)
         channel.be_parent()
         try:
+            if first.placed:
+                cgroup.add(self.pid)
+                channel.answer(GO)
             self._admit(cgroup)
             if first.mapped:
                 channel.answer(GO)
@@ -95,7 +98,8 @@ class Launch:
     def _spawn(self, first: FirstProcess, cgroup: Cgroup) -> None:
         """Start the first process, in the cgroup where that can be, else let it join itself."""
         namespaces = Namespaces(self.config)
-        unified = cgroup.paths.get("")
+        first.placed = cgroup.by_manager
+        unified = None if first.placed else cgroup.paths.get("")
         directory = None
         if unified and "user" not in namespaces.joined:
             directory = os.open(unified, k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

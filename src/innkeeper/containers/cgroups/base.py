@@ -22,6 +22,8 @@ class Cgroup:
     file keeps. It is emptied of what a rootless container could not have.
     """
 
+    by_manager = False  # whether a service moves the first process: `add` it before it goes on
+
     def __init__(self, paths: dict[str, str], *, rootless: bool = False, optional: bool = False):
         self.paths, self.rootless = paths, rootless
         self.optional = optional  # to do without is better than to fail

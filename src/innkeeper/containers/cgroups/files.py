@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_FILE_BYTES = 1 << 20
+MAX_TEXT = 65536
 # A task that was just cloned cannot be moved for a moment (TASK_NEW), nor a cgroup removed whose
 # last task is about to be gone: both are asked again, with pauses that double.
 RETRIES = 12
@@ -47,6 +48,17 @@ def get(directory: str, name: str) -> str:
         return b"".join(parts).decode(errors="replace")
     finally:
         os.close(fd)
+
+
+def need(directory: str, name: str, field: str) -> str:
+    """Return a control file's text for what a field asks for; raises CgroupError."""
+    try:
+        return get(directory, name)
+    except OSError as e:
+        from innkeeper.containers.cgroups.errors import CgroupError
+
+        why = f"reading {directory}/{name}: {os.strerror(e.errno or 0)}"
+        raise CgroupError(f"cannot apply {field}", why=why, errno=e.errno or 0) from None
 
 
 def get_or(directory: str, name: str, default: str) -> str:
@@ -118,8 +130,12 @@ def integer(value: Any, low: int, high: int, field: str) -> int:
 
 def text(value: Any, field: str) -> str:
     """Return a short line of text from `resources`, or refuse it."""
-    if not isinstance(value, str) or len(value) > 65536 or "\0" in value:
-        raise invalid(field, "it is not a string")
+    if (
+        not isinstance(value, str)
+        or len(value) > MAX_TEXT
+        or not value.replace("\n", "").isprintable()
+    ):
+        raise invalid(field, f"it is not a string of at most {MAX_TEXT} printable characters")
     return value
 
 

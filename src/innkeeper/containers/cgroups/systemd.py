@@ -153,8 +153,9 @@ def _bad(path: str | None, why: str) -> Exception:
 
 def load_unit(cgroup: base.Cgroup, *, rootless: bool) -> UnitCgroup:
     """Return the unit that an existing cgroup belongs to: its directory has the unit's name."""
-    unit = (cgroup.home or "").rpartition("/")[2]
-    return UnitCgroup(cgroup, unit, "", Manager(user=rootless))
+    home = cgroup.home or ""
+    user = rootless or "/user@" in home
+    return UnitCgroup(cgroup, home.rpartition("/")[2], "", Manager(user=user))
 
 
 class UnitCgroup(base.Cgroup):
@@ -164,6 +165,11 @@ class UnitCgroup(base.Cgroup):
         super().__init__(inner.paths, rootless=inner.rootless)
         self.inner, self.unit, self.slice, self.manager = inner, unit, slice_, manager
         self._waiting: dict[str, Any] | None = None
+
+    @property
+    def by_manager(self) -> bool:  # type: ignore[override]
+        """Whether the unit waits for its first process."""
+        return self._waiting is not None
 
     def create(self, resources: dict[str, Any]) -> None:
         """Check the limits and keep them for the first process."""

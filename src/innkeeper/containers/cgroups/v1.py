@@ -69,15 +69,16 @@ class CgroupV1(base.Cgroup):
         from innkeeper.containers.cgroups import devices
 
         wanted = devices.wanted(rules)
+        field = "linux.resources.devices"
         path = self.paths.get("devices")
         if path is None:
             if self.rootless:
                 return  # the host's own permissions guard devices from a user
             raise files.unavailable("devices", "devices")
         try:
-            now = devices.parse_list(files.get(path, "devices.list"))
+            now = devices.parse_list(files.need(path, "devices.list", field))
             for name, line in devices.transition(now, wanted):
-                files.set_value(path, name, line, "linux.resources.devices")
+                files.set_value(path, name, line, field)
         except Exception:
             if not self.rootless:
                 raise
@@ -136,14 +137,14 @@ class CgroupV1(base.Cgroup):
 
         for round_ in range(FREEZE_ROUNDS):
             if round_ % 50 == 49:
-                files.put(path, "freezer.state", "THAWED")
+                files.set_value(path, "freezer.state", "THAWED", "freeze")
                 time.sleep(0.01)
             files.set_value(path, "freezer.state", "FROZEN", "freeze")
             if round_ % 25 == 24:
                 time.sleep(0.00001)
             if round_ % 200 == 199:
                 time.sleep(2 ** (round_ // 200) / 4)
-            state = files.get(path, "freezer.state").strip()
+            state = files.need(path, "freezer.state", "freeze").strip()
             if state == "FROZEN":
                 return
         from innkeeper.containers.cgroups.errors import CgroupError

@@ -99,8 +99,8 @@ class Limits:
             raise files.invalid("memory.swap", f"memory and swap {swap} is below memory {limit}")
         steps = [("limit", limit), ("swap", swap)]
         if limit and swap:
-            now = int(files.get(path, "memory.limit_in_bytes"))
-            if swap == -1 or now < swap:
+            now = files.need(path, "memory.limit_in_bytes", "linux.resources.memory.limit")
+            if swap == -1 or int(now) < swap:
                 steps.reverse()
         for field, value in steps:
             if value:

@@ -164,6 +164,7 @@ class CgroupV2(base.Cgroup):
         """Wait for `frozen` in cgroup.events; the file becomes ready when it changes."""
         import select
 
+        files.need(path, "cgroup.events", "freeze")
         fd = os.open(f"{path}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         try:
             poll = select.poll()
