@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from innkeeper.containers.state import Container
 
 _SIGKILL = 9
+MAX_CPU = 8191  # the most that Linux is built for
 
 
 class EnteringProcess:
@@ -140,8 +141,9 @@ def cpu_list(text: str) -> set[int]:
     """Parse `0-3,7` (config.md `execCPUAffinity`)."""
     found: set[int] = set()
     for part in text.replace(" ", "").split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or not (last or first).isdigit() or int(last or first) > 8191:
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not first.isdigit() or not last.isdigit() or int(last) > MAX_CPU:
             raise ContainerError("process.execCPUAffinity", why=f"{text!r} is not a list of CPUs")
-        found.update(range(int(first), int(last or first) + 1))
+        found.update(range(int(first), int(last) + 1))
     return found

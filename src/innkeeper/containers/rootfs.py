@@ -40,15 +40,16 @@ class Rootfs:
 
     def attach_root(self) -> None:
         """Cut the mount namespace off from the host's and mount the root onto itself."""
-        propagation = self.config.linux.get("rootfsPropagation", "")
-        cut = propagation_flags(propagation) if propagation else k.MS_SLAVE | k.MS_REC
-        k.syscall("mount", 0, b"/", 0, cut, 0)
+        shared = self.config.linux.get("rootfsPropagation", "").lstrip("r") == "shared"
+        if not shared:  # else bind mounts may ask to stay the host's peers
+            k.syscall("mount", 0, b"/", 0, k.MS_SLAVE | k.MS_REC, 0)
         path = self.config.rootfs
         try:
             place = os.open(path, k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             self.root = clone_tree("", deep=True, directory=place)
-            if propagation.lstrip("r") == "shared":
+            if shared:
                 _make_parent_private(path)
+                set_attributes(self.root, propagation=k.MS_PRIVATE)
             attach(self.root, place)
         except OSError as error:
             raise ContainerError(f"error preparing rootfs {path}", why=k.reason(error)) from None

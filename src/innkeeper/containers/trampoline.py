@@ -169,12 +169,12 @@ def sealed(path: str) -> int:
 
 def become(fd: int, args: list[str], env: dict[str, str], *, seccomp: dict[str, Any]) -> None:
     """Execute the sealed image, which executes the program; returns only by an exception."""
-    if _allows_execveat(seccomp):
+    if allows_execveat(seccomp):
         os.execve(fd, args, env)
     os.execve(f"/proc/self/fd/{fd}", args, env)
 
 
-def _allows_execveat(seccomp: dict[str, Any]) -> bool:
+def allows_execveat(seccomp: dict[str, Any]) -> bool:
     """Say whether a profile lets `execveat` through; `execve` it must, or nothing ever starts."""
     passing = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
     action = seccomp.get("defaultAction", "SCMP_ACT_ALLOW")

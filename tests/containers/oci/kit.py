@@ -140,11 +140,13 @@ class Bundle:
 
     def oci(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run one command of the runtime."""
-        options = {"stdin": subprocess.DEVNULL, "timeout": 60, **options}
-        return subprocess.run(
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        done = subprocess.run(
             [*self.program, "--root", str(self.state), *args],
-            cwd=self.directory, text=True, capture_output=True, **options,
+            cwd=self.directory, text=True, **{**pipes, "timeout": 60, **options},
         )  # fmt: skip
+        done.stderr = (done.stderr or "").replace('\\"', '"')  # the log's text is quoted
+        return done
 
     def run(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the bundle in the foreground."""
