@@ -30,6 +30,7 @@ _SCHED_FLAGS = {
     "SCHED_FLAG_KEEP_POLICY": 8, "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 64,
 }  # fmt: skip
+_SCRIPT_BYTES = 256  # of a file's first line that the kernel reads (execve(2))
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 
@@ -65,6 +66,7 @@ def prepare(
     if keyring is not None:
         _new_keyring(keyring)
     _schedule(process)
+    runtime = os.stat("self/exe", dir_fd=proc)
     env = environment(process)
     _label(process, proc)
     k.close_on_exec_from(3 + preserve_fds)
@@ -75,6 +77,7 @@ def prepare(
         install_seccomp()
     _become_user(process, proc)
     path = look_up(process["args"][0], env)
+    refuse_itself(path, runtime)
     ready = ReadyProcess(path, process["args"], env, trampoline.sealed(path))
     set_limits(process)
     if unprivileged:
@@ -286,3 +289,28 @@ def _check_program(name: str, path: str) -> str:
     if not os.access(path, os.X_OK):
         raise ContainerError(f'exec: "{name}": permission denied')
     return path
+
+
+def refuse_itself(path: str, runtime: os.stat_result) -> None:
+    """Refuse a program that is a link to this very process's, or has that for its interpreter.
+
+    It would be the trampoline by then, which would execute itself for ever. Who swaps the file
+    after this has an endless loop in his own container, and no more.
+    """
+    try:
+        with open(path, "rb", buffering=0, opener=_open_quietly) as file:
+            head = file.read(_SCRIPT_BYTES)
+    except OSError:  # not readable: then it is no script either
+        head = b""
+    words = head.partition(b"\n")[0][2:].split() if head[:2] == b"#!" else []
+    for one in (os.fsencode(path), *words[:1]):
+        try:
+            found = os.stat(one)
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (runtime.st_dev, runtime.st_ino):
+            raise ContainerError(f'exec: "{path}": is the runtime itself')
+
+
+def _open_quietly(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -172,7 +172,9 @@ def test_fuzzed_documents_end_in_an_error_with_a_name(full: dict[str, Any], tmp_
     assert 0 < taken < 4000
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1,]", '{"a" 1}', "NaN", "{} x", "[" * 100_000, '"\x01"', "\ufeff{}"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1,]", '{"a" 1}', "NaN", "{} x", "[" * 100_000, '"\x01"', "\ufeff{}"]
+)
 def test_broken_json(text: str) -> None:
     with pytest.raises(ValueError):
         jsontext.loads(text)
@@ -189,7 +191,20 @@ def test_json_reads_and_writes_like_the_standard_library(full: dict[str, Any]) -
 def test_a_fuzzed_bundle_leaves_nothing(bundle: kit.Bundle) -> None:
     """The same through the whole runtime, with fields that reach the kernel."""
     draw = random.Random(7)
-    strange = ["/nowhere", "../../..", "", "x" * 5000, -1, 0, 1 << 31, True, [], {}, "proc", "ro,rw,=,"]
+    strange = [
+        "/nowhere",
+        "../../..",
+        "",
+        "x" * 5000,
+        -1,
+        0,
+        1 << 31,
+        True,
+        [],
+        {},
+        "proc",
+        "ro,rw,=,",
+    ]
     clean = copy.deepcopy(bundle.config)
     for _ in range(25):
         bundle.config = copy.deepcopy(clean)

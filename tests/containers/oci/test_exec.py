@@ -23,10 +23,20 @@ def running(bundle: Bundle) -> Bundle:
 
 
 def test_status_streams_and_place(running: Bundle) -> None:
-    done = running.oci("exec", running.id, "sh", "-c", "cat; echo err >&2; pwd; exit 9", stdin=None, input="in\n")
+    done = running.oci(
+        "exec", running.id, "sh", "-c", "cat; echo err >&2; pwd; exit 9", stdin=None, input="in\n"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (9, "in\n/\n", "err\n")
-    inside = running.oci("exec", running.id, "sh", "-c", "cd /proc/self/ns; for n in pid net mnt ipc uts; do readlink $n; done").stdout.split()
-    assert inside == [os.readlink(f"/proc/{running.pid()}/ns/{n}") for n in ("pid", "net", "mnt", "ipc", "uts")]
+    inside = running.oci(
+        "exec",
+        running.id,
+        "sh",
+        "-c",
+        "cd /proc/self/ns; for n in pid net mnt ipc uts; do readlink $n; done",
+    ).stdout.split()
+    assert inside == [
+        os.readlink(f"/proc/{running.pid()}/ns/{n}") for n in ("pid", "net", "mnt", "ipc", "uts")
+    ]
 
 
 def test_it_joins_the_containers_cgroup(running: Bundle) -> None:
@@ -44,7 +54,11 @@ def test_options(running: Bundle) -> None:
 
 def test_a_process_file(running: Bundle) -> None:
     path = running.directory / "process.json"
-    path.write_text(json.dumps({"cwd": "/tmp", "args": ["sh", "-c", "pwd; echo $X"], "env": ["PATH=/bin", "X=1"]}))
+    path.write_text(
+        json.dumps(
+            {"cwd": "/tmp", "args": ["sh", "-c", "pwd; echo $X"], "env": ["PATH=/bin", "X=1"]}
+        )
+    )
     assert running.oci("exec", "-p", str(path), running.id).stdout.split() == ["/tmp", "1"]
     path.write_text(json.dumps({"cwd": "/tmp", "args": [5]}))
     done = running.oci("exec", "-p", str(path), running.id)
@@ -56,7 +70,9 @@ def test_detached(running: Bundle, tmp_path: Path) -> None:
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     assert done.returncode == 0
     pid = int((tmp_path / "pid").read_text())
-    assert sorted(json.loads(running.oci("ps", "-f", "json", running.id).stdout)) == sorted([pid, running.pid()])
+    assert sorted(json.loads(running.oci("ps", "-f", "json", running.id).stdout)) == sorted(
+        [pid, running.pid()]
+    )
 
 
 def test_errors(running: Bundle) -> None:
@@ -79,7 +95,9 @@ def test_seccomp_and_limits_hold_in_exec(bundle: Bundle) -> None:
     bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW",
                                "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}  # fmt: skip
     bundle.start()
-    said = bundle.oci("exec", bundle.id, "grep", "-E", "Seccomp:|files", "/proc/self/status", "/proc/self/limits").stdout
+    said = bundle.oci(
+        "exec", bundle.id, "grep", "-E", "Seccomp:|files", "/proc/self/status", "/proc/self/limits"
+    ).stdout
     assert "Seccomp:\t2" in said and said.split()[-3:-1] == ["9", "9"]
 
 
@@ -98,7 +116,9 @@ def receive(server: socket.socket) -> tuple[int, str]:
 def test_a_console_socket(bundle: Bundle, tmp_path: Path) -> None:
     bundle.process["terminal"] = True
     bundle.process["consoleSize"] = {"height": 30, "width": 90}
-    bundle.shell("tty; stat -c %t /dev/console; [ -t 0 ] && echo terminal; read line; echo got $line")
+    bundle.shell(
+        "tty; stat -c %t /dev/console; [ -t 0 ] && echo terminal; read line; echo got $line"
+    )
     bundle.write()
     refused = bundle.oci("create", bundle.id)
     assert refused.returncode == 1 and "without setting console socket" in refused.stderr
@@ -119,7 +139,10 @@ def test_a_console_socket(bundle: Bundle, tmp_path: Path) -> None:
                 text += chunk
         except OSError:  # the last process has closed it
             pass
-    assert text.split() == [b"word", b"/dev/pts/0", b"88", b"terminal", b"got", b"word"] or b"got word" in text
+    assert (
+        text.split() == [b"word", b"/dev/pts/0", b"88", b"terminal", b"got", b"word"]
+        or b"got word" in text
+    )
     assert b"/dev/pts/0" in text and b"terminal" in text
 
 
@@ -132,7 +155,9 @@ def hook(tmp_path: Path, point: str, then: str = "") -> dict[str, Any]:
 
 
 def test_hooks_at_every_point(bundle: Bundle, tmp_path: Path) -> None:
-    bundle.config["hooks"] = {point: [hook(tmp_path, point)] for point in POINTS if point != "startContainer"}
+    bundle.config["hooks"] = {
+        point: [hook(tmp_path, point)] for point in POINTS if point != "startContainer"
+    }
     bundle.mount("/mnt", "bind", source=tmp_path)
     inside = "cat > /mnt/startContainer.json"
     bundle.config["hooks"]["startContainer"] = [{"path": "/bin/sh", "args": ["sh", "-c", inside]}]
@@ -144,17 +169,32 @@ def test_hooks_at_every_point(bundle: Bundle, tmp_path: Path) -> None:
     for state in states.values():
         assert state["id"] == bundle.id and state["bundle"] == str(bundle.directory)
         assert state["annotations"] == {"k": "v"}
-    assert [states[point]["status"] for point in POINTS] == ["creating"] * 3 + ["created", "running", "stopped"]
+    assert [states[point]["status"] for point in POINTS] == ["creating"] * 3 + [
+        "created",
+        "running",
+        "stopped",
+    ]
     assert states["prestart"]["pid"] == states["createContainer"]["pid"] > 1
     own = os.readlink("/proc/self/ns/mnt") + "\n"
-    read = {point: (tmp_path / f"{point}.ns").read_text() for point in POINTS if point != "startContainer"}
+    read = {
+        point: (tmp_path / f"{point}.ns").read_text()
+        for point in POINTS
+        if point != "startContainer"
+    }
     assert read["prestart"] == read["poststop"] == own != read["createContainer"]
 
 
 def test_a_hook_that_fails_or_hangs(bundle: Bundle) -> None:
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo because; exit 3"]}]}
-    assert "error running hook #0: error running hook: exit status 3, stdout: because" in bundle.refused()
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}]}
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo because; exit 3"]}]
+    }
+    assert (
+        "error running hook #0: error running hook: exit status 3, stdout: because"
+        in bundle.refused()
+    )
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}]
+    }
     assert "hook ran past specified timeout of 1.0s" in bundle.refused()
     bundle.config["hooks"] = {"createContainer": [{"path": "/nowhere"}]}
     assert "error running hook #0" in bundle.refused()

@@ -13,7 +13,9 @@ import pytest
 from tests.containers.oci.kit import Bundle, runc_of
 
 
-@pytest.mark.parametrize("script,status", [("exit 0", 0), ("exit 7", 7), ("sh -c 'kill -9 $$'; exit $?", 137)])
+@pytest.mark.parametrize(
+    "script,status", [("exit 0", 0), ("exit 7", 7), ("sh -c 'kill -9 $$'; exit $?", 137)]
+)
 def test_run_ends_with_the_status_of_the_process(bundle: Bundle, script: str, status: int) -> None:
     bundle.shell(script)
     assert bundle.run().returncode == status
@@ -107,10 +109,19 @@ def test_list_ps_and_events(bundle: Bundle) -> None:
     bundle.config["annotations"] = {"who": "me"}
     bundle.start()
     listed = json.loads(bundle.oci("list", "-f", "json").stdout)
-    assert [(one["id"], one["status"], one["owner"]) for one in listed] == [(bundle.id, "running", "root")]
+    assert [(one["id"], one["status"], one["owner"]) for one in listed] == [
+        (bundle.id, "running", "root")
+    ]
     assert listed[0]["annotations"] == {"who": "me"}
     assert bundle.oci("list", "-q").stdout == f"{bundle.id}\n"
-    assert bundle.oci("list").stdout.splitlines()[0].split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
+    assert bundle.oci("list").stdout.splitlines()[0].split() == [
+        "ID",
+        "PID",
+        "STATUS",
+        "BUNDLE",
+        "CREATED",
+        "OWNER",
+    ]
     assert json.loads(bundle.oci("ps", "-f", "json", bundle.id).stdout) == [bundle.pid()]
     table = bundle.oci("ps", bundle.id).stdout.splitlines()
     assert len(table) == 2 and table[1].endswith("sleep 1000")
@@ -177,7 +188,9 @@ def test_errors_read_like_runcs(bundle: Bundle, spoil: object) -> None:
         log = one.directory / f"{one.name}.json"
         done = one.oci("--log", str(log), "--log-format", "json", "run", one.id)
         assert done.returncode == 1
-        entry = [e for e in map(json.loads, log.read_text().splitlines()) if e["level"] == "error"][-1]
+        entry = [e for e in map(json.loads, log.read_text().splitlines()) if e["level"] == "error"][
+            -1
+        ]
         assert set(entry) == {"level", "msg", "time"}
         assert done.stderr.splitlines()[-1] == entry["msg"]
         said.append(entry["msg"].removeprefix(f"{one.name} run failed: "))
@@ -187,10 +200,13 @@ def test_errors_read_like_runcs(bundle: Bundle, spoil: object) -> None:
 def test_usage_errors(bundle: Bundle) -> None:
     assert bundle.oci("bogus").returncode == 3
     assert "flag provided but not defined: -bogus" in bundle.oci("run", "--bogus", "x").stderr
-    assert 'requires exactly 1 argument(s)' in bundle.oci("run").stderr
+    assert "requires exactly 1 argument(s)" in bundle.oci("run").stderr
     assert "flag needs an argument: -bundle" in bundle.oci("run", "--bundle").stderr
     assert bundle.oci("--version").stdout.startswith("inn-oci version ")
-    assert "chdir /nonexistent: no such file or directory" in bundle.oci("run", "-b", "/nonexistent", "x").stderr
+    assert (
+        "chdir /nonexistent: no such file or directory"
+        in bundle.oci("run", "-b", "/nonexistent", "x").stderr
+    )
     assert "config.json not found" in bundle.oci("run", "x").stderr
 
 

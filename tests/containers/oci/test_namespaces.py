@@ -9,12 +9,22 @@ import pytest
 
 from tests.containers.oci.kit import Bundle
 
-KINDS = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "mount": "mnt", "cgroup": "cgroup", "time": "time"}
+KINDS = {
+    "pid": "pid",
+    "network": "net",
+    "ipc": "ipc",
+    "uts": "uts",
+    "mount": "mnt",
+    "cgroup": "cgroup",
+    "time": "time",
+}
 MAPS = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
 
 
 def identities(bundle: Bundle) -> dict[str, str]:
-    lines = bundle.output(f"cd /proc/self/ns; for n in {' '.join(KINDS.values())} user; do readlink $n; done").split()
+    lines = bundle.output(
+        f"cd /proc/self/ns; for n in {' '.join(KINDS.values())} user; do readlink $n; done"
+    ).split()
     return {line.partition(":")[0]: line for line in lines}
 
 
@@ -67,8 +77,14 @@ def test_loopback_is_up(bundle: Bundle) -> None:
 
 
 def test_sysctl(bundle: Bundle) -> None:
-    bundle.linux["sysctl"] = {"net.ipv4.ip_forward": "1", "kernel.shmmni": "77", "net/ipv4/ip_default_ttl": "33"}
-    said = bundle.output("cd /proc/sys; cat net/ipv4/ip_forward kernel/shmmni net/ipv4/ip_default_ttl")
+    bundle.linux["sysctl"] = {
+        "net.ipv4.ip_forward": "1",
+        "kernel.shmmni": "77",
+        "net/ipv4/ip_default_ttl": "33",
+    }
+    said = bundle.output(
+        "cd /proc/sys; cat net/ipv4/ip_forward kernel/shmmni net/ipv4/ip_default_ttl"
+    )
     assert said.split() == ["1", "77", "33"]
     bundle.linux["sysctl"] = {"net.no.such": "1"}
     assert "write sysctl net.no.such" in bundle.refused()
@@ -76,7 +92,10 @@ def test_sysctl(bundle: Bundle) -> None:
 
 def test_time_offsets(bundle: Bundle) -> None:
     bundle.namespace("time")
-    bundle.linux["timeOffsets"] = {"boottime": {"secs": 1_000_000}, "monotonic": {"secs": 5, "nanosecs": 7}}
+    bundle.linux["timeOffsets"] = {
+        "boottime": {"secs": 1_000_000},
+        "monotonic": {"secs": 5, "nanosecs": 7},
+    }
     said = bundle.output("cat /proc/self/timens_offsets /proc/uptime").splitlines()
     assert said[0].split() == ["monotonic", "5", "7"]
     assert float(said[-1].split()[0]) > 1_000_000
@@ -91,14 +110,22 @@ def test_a_user_namespace(own_bundle: Bundle) -> None:
             place.chmod(place.stat().st_mode | 0o011)
     own_bundle.namespace("user")
     own_bundle.linux["uidMappings"] = own_bundle.linux["gidMappings"] = MAPS
-    own_bundle.process["capabilities"] = {"bounding": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"]}
-    said = own_bundle.output("id -u; cat /proc/self/uid_map; touch /x; stat -c %u /x; stat -c %t,%T /dev/null; echo > /dev/null")
+    own_bundle.process["capabilities"] = {
+        "bounding": ["CAP_CHOWN"],
+        "permitted": ["CAP_CHOWN"],
+        "effective": ["CAP_CHOWN"],
+    }
+    said = own_bundle.output(
+        "id -u; cat /proc/self/uid_map; touch /x; stat -c %u /x; stat -c %t,%T /dev/null; echo > /dev/null"
+    )
     assert said.split() == ["0", "0", "100000", "65536", "0", "1,3"]
     assert (root / "x").stat().st_uid == 100_000
     own_bundle.process["args"] = ["sleep", "1000"]
     own_bundle.start()
     done = own_bundle.oci("exec", own_bundle.id, "sh", "-c", "id -u; readlink /proc/self/ns/user")
-    assert done.stdout.split() == ["0", os.readlink(f"/proc/{own_bundle.pid()}/ns/user")], done.stderr
+    assert done.stdout.split() == ["0", os.readlink(f"/proc/{own_bundle.pid()}/ns/user")], (
+        done.stderr
+    )
 
 
 def test_maps_without_a_user_namespace(bundle: Bundle) -> None:

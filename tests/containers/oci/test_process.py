@@ -46,7 +46,10 @@ def test_the_five_capability_sets(bundle: Bundle) -> None:
     bundle.process["user"] = {"uid": 1000, "gid": 1000}
     bundle.shell("cat /proc/self/status")
     done = bundle.run()
-    found = {name: int(status(done.stdout)[f"Cap{name}"], 16) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
+    found = {
+        name: int(status(done.stdout)[f"Cap{name}"], 16)
+        for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")
+    }
     kill, chown = 1 << 5, 1 << 0
     assert found == {"Inh": kill, "Prm": kill, "Eff": kill, "Bnd": kill | chown, "Amb": kill}
     assert "ignoring unknown or unavailable capabilities: [CAP_BOGUS]" in done.stderr
@@ -63,7 +66,10 @@ def test_limits(bundle: Bundle) -> None:
         {"type": "RLIMIT_FSIZE", "soft": 0, "hard": 512},
         {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
     ]
-    lines = {line[:25].strip(): line[25:].split()[:2] for line in bundle.output("cat /proc/self/limits").splitlines()}
+    lines = {
+        line[:25].strip(): line[25:].split()[:2]
+        for line in bundle.output("cat /proc/self/limits").splitlines()
+    }
     assert lines["Max open files"] == ["7", "9"]
     assert lines["Max file size"] == ["0", "512"]
 
@@ -87,7 +93,14 @@ def test_personality(own_bundle: Bundle) -> None:
 
 def test_the_environment_is_the_one_given(bundle: Bundle) -> None:
     bundle.process["env"] = ["PATH=/bin", "A=1", "A=2", "EMPTY="]
-    assert set(bundle.output("env").split()) == {"PATH=/bin", "A=2", "EMPTY=", "HOME=/root", "PWD=/", "SHLVL=1"}
+    assert set(bundle.output("env").split()) == {
+        "PATH=/bin",
+        "A=2",
+        "EMPTY=",
+        "HOME=/root",
+        "PWD=/",
+        "SHLVL=1",
+    }
 
 
 def test_a_missing_working_directory_is_made(own_bundle: Bundle) -> None:
@@ -142,7 +155,11 @@ def test_seccomp_notifies_a_listener(bundle: Bundle, tmp_path: Path) -> None:
     descriptors = array.array("i", extra[0][2])
     os.close(descriptors[0])
     state = json.loads(message)
-    assert (state["fds"], state["metadata"], state["state"]["id"]) == (["seccompFd"], "mine", bundle.id)
+    assert (state["fds"], state["metadata"], state["state"]["id"]) == (
+        ["seccompFd"],
+        "mine",
+        bundle.id,
+    )
     assert struct.calcsize("i") * len(descriptors) == 4
 
 

@@ -47,7 +47,9 @@ def test_signals(text: str, number: int) -> None:
     assert signal_number(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "BOGUS", "65", "RTMIN+99", "TERM+1", "_DFL", "_IGN", "-9", "_BLOCK"])
+@pytest.mark.parametrize(
+    "text", ["", "BOGUS", "65", "RTMIN+99", "TERM+1", "_DFL", "_IGN", "-9", "_BLOCK"]
+)
 def test_no_signals(text: str) -> None:
     with pytest.raises(InnError, match="unknown signal"):
         signal_number(text)
@@ -68,7 +70,9 @@ def test_cpu_lists() -> None:
 
 
 def test_mount_options() -> None:
-    options = parse_options({"options": ["rbind", "ro", "nosuid", "noatime", "rnoexec", "rslave", "size=1k", "sync"]})
+    options = parse_options(
+        {"options": ["rbind", "ro", "nosuid", "noatime", "rnoexec", "rslave", "size=1k", "sync"]}
+    )
     assert options.bind and options.words == {"rbind"}
     assert options.set == k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOATIME
     assert options.deep_set == k.MOUNT_ATTR_NOEXEC
@@ -90,7 +94,15 @@ def test_propagation() -> None:
 
 
 def test_scheduling_is_struct_sched_attr() -> None:
-    packed = scheduling({"policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_RECLAIM"], "runtime": 1, "deadline": 2, "period": 3})
+    packed = scheduling(
+        {
+            "policy": "SCHED_DEADLINE",
+            "flags": ["SCHED_FLAG_RECLAIM"],
+            "runtime": 1,
+            "deadline": 2,
+            "period": 3,
+        }
+    )
     assert packed == k.words(48, 6, size=4) + k.words(2) + k.words(0, 0, size=4) + k.words(1, 2, 3)
     with pytest.raises(InnError, match=r"process\.scheduler\.policy"):
         scheduling({"policy": "SCHED_ODD"})
@@ -99,9 +111,28 @@ def test_scheduling_is_struct_sched_attr() -> None:
 def test_features_have_the_fields_of_the_specification() -> None:
     document = json.loads(json.dumps(features()))
     assert document["ociVersionMin"] == "1.0.0" and document["ociVersionMax"] == "1.2.0"
-    assert document["linux"]["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
+    assert document["linux"]["namespaces"] == [
+        "cgroup",
+        "ipc",
+        "mount",
+        "network",
+        "pid",
+        "time",
+        "user",
+        "uts",
+    ]
     assert len(document["linux"]["capabilities"]) == 41
-    for option in ("ro", "rro", "rbind", "tmpcopyup", "rslave", "idmap", "nosymfollow", "rnosymfollow", "defaults"):
+    for option in (
+        "ro",
+        "rro",
+        "rbind",
+        "tmpcopyup",
+        "rslave",
+        "idmap",
+        "nosymfollow",
+        "rnosymfollow",
+        "defaults",
+    ):
         assert option in known_options()
 
 

@@ -37,7 +37,12 @@ def test_it_executes_with_its_own_arguments_and_environment(tmp_path: Path, mach
     script.write_text('#!/bin/sh\necho "$1,$2,$WHO"\nexit 5\n')
     script.chmod(0o755)
     path = image(tmp_path, str(script), machine)
-    done = subprocess.run([*command(machine, path), "one", "two three"], env={"WHO": "me"}, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command(machine, path), "one", "two three"],
+        env={"WHO": "me"},
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (5, "one,two three,me\n", "")
 
 
@@ -45,7 +50,10 @@ def test_it_executes_with_its_own_arguments_and_environment(tmp_path: Path, mach
 def test_it_says_why_it_cannot(tmp_path: Path, machine: str) -> None:
     path = image(tmp_path, "/nowhere/at all", machine)
     done = subprocess.run(command(machine, path), capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "exec /nowhere/at all: no such file or directory\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "exec /nowhere/at all: no such file or directory\n",
+    )
 
 
 def test_other_machines_are_refused() -> None:
