@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from innkeeper.isa.riscv.spec import Extension, Instruction
 
 EXTENSION_NAMES = (
-    "i", "m", "a", "f", "d", "c", "b",
+    "i", "m", "a", "f", "d", "c", "b", "v",
     "zic64b", "zicbom", "zicbop", "zicboz", "ziccamoa", "ziccif", "zicclsm", "ziccrse", "zicntr",
     "zicond", "zicsr", "zifencei", "zihintntl", "zihintpause", "zihpm", "zimop", "za64rs", "zawrs",
     "zfa", "zfh", "zfhmin", "zca", "zcb", "zcd", "zcmop", "zba", "zbb", "zbc", "zbkb", "zbkc",
-    "zbkx", "zbs", "zknd", "zkne", "zknh",
+    "zbkx", "zbs", "zknd", "zkne", "zknh", "zvbb", "zvbc", "zvfh", "zvfhmin", "zvkb",
     "ssccptr", "sscofpmf", "sscounterenw", "ssnpm", "sstc", "sstvala", "sstvecd", "ssu64xl",
     "svade", "svbare", "svinval", "svnapot", "svpbmt", "svvptc",
 )  # fmt: skip

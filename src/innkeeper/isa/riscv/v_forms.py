@@ -71,18 +71,21 @@ def loop3(h: Hart, i: Operands, y: Ptr[u8], op: Const, a: Const, b: Const, d: Co
 # ---- binary: vd = vs2 op vs1, x[rs1] or an immediate
 
 
+@inline
 def binary_vv(
     h: Hart, i: Operands, op: Const, a: Const, b: Const, k2: Const, k1: Const, kd: Const
 ) -> None:
     apply2(h, i, start_vv(h, i, kd, k2, k1), op, a, b, k2, k1, kd)
 
 
+@inline
 def binary_vx(
     h: Hart, i: Operands, op: Const, a: Const, b: Const, k2: Const, k1: Const, kd: Const
 ) -> None:
     apply2(h, i, start_vx(h, i, kd, k2, h.x[i.rs1]), op, a, b, k2, k1, kd)
 
 
+@inline
 def binary_vi(
     h: Hart, i: Operands, op: Const, a: Const, b: Const, k2: Const, k1: Const, kd: Const
 ) -> None:

@@ -17,6 +17,7 @@ from innkeeper.isa.riscv import (
     v_widen,
 )
 from innkeeper.isa.riscv.v_encoding import V
+from innkeeper.isa.riscv.zvbb import ZVBB, ZVBC
 
 MODULES = (
     v_compare, v_config, v_fixed, v_float, v_float_compare, v_float_convert, v_float_fused,
@@ -24,5 +25,9 @@ MODULES = (
 )  # fmt: skip
 """Where the instructions are described."""
 
-VECTOR = (V,)
+VECTOR = (
+    V,
+    ZVBB,
+    ZVBC,
+)
 """The extensions."""
