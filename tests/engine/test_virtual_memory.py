@@ -6,58 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.engine.harness import FS_DIRTY, RAM_BASE, RAM_BYTES, State, both, program
+from tests.engine.harness import FS_DIRTY, RAM_BASE, RAM_BYTES, State, both
 from tests.engine.paging import AD, LEVELS, PAGE, RWX, A, D, G, PageTables, R, U, V, W, X
+from tests.engine.spaces import ADUE, DATA, POOL, TABLES, VA, Space
 
 FETCH_FAULT, LOAD_FAULT, STORE_FAULT = 12, 13, 15
 FETCH_ACCESS, LOAD_ACCESS, STORE_ACCESS = 1, 5, 7
 LOAD_MISALIGNED, STORE_MISALIGNED = 4, 6
 ECALL_U, ECALL_S = 8, 9
-POOL = RAM_BASE + 0x18_0000
-DATA = RAM_BASE + 0x10_0000
-VA = 0x2000_0000
 SUM, MXR, MPRV = 1 << 18, 1 << 19, 1 << 17
-ADUE = 1 << 61
-MACHINE = """
-_start:
-    la t0, trap
-    csrw mtvec, t0
-    la t0, body
-    csrw mepc, t0
-    li s0, 0x20000000
-    mret
-.align 2
-trap: j done
-done: nop
-.align 12
-"""
-
-
-class Space:
-    """A program whose `body` runs in S or U with its own page identity-mapped."""
-
-    def __init__(self, body: str, *, mode: int = 8, priv: int = 1) -> None:
-        self.made = program(f"{MACHINE}\nbody:\n{body}\necall\n")
-        self.image = bytearray(RAM_BYTES)
-        self.image[: len(self.made.image)] = self.made.image
-        self.tables = PageTables(self.image, RAM_BASE, POOL, mode=mode)
-        self.fields = {"satp": self.tables.satp, "mstatus": FS_DIRTY | priv << 11, "fp_ready": 1}
-        for page in range(RAM_BASE + PAGE, RAM_BASE + 4 * PAGE, PAGE):
-            self.tables.map(page, page, RWX | AD | (U if priv == 0 else 0))
-
-    def map(self, va: int, pa: int, flags: int, *, level: int = 0) -> int:
-        return self.tables.map(va, pa, flags, level=level)
-
-    def put(self, gpa: int, data: bytes) -> None:
-        self.image[gpa - RAM_BASE : gpa - RAM_BASE + len(data)] = data
-
-    def run(self, **fields: Any) -> State:
-        def setup(raw: Any) -> None:
-            for name, value in (self.fields | fields).items():
-                setattr(raw, name, value)
-
-        ends = (self.made.symbols["done"],)
-        return both(bytes(self.image), self.made.entry, ends, setup)
 
 
 def one_access(code: str, flags: int, *, priv: int = 1, mode: int = 8, **fields: int) -> State:
@@ -210,9 +167,9 @@ def test_remapping(flush: str) -> None:
     body = f"""
     ld a0, 0(s0)
     jalr s0
-    li t0, {0x3000_0000}
+    li t0, {TABLES}
     li t1, {(DATA + PAGE) >> 2 | RWX | AD | V}
-    li t2, {0x3000_0000 + (VA >> 12 & 511) * 8}
+    li t2, {TABLES + (VA >> 12 & 511) * 8}
     sd t1, 0(t2)
     {flush}
     ld a1, 0(s0)
@@ -221,7 +178,7 @@ def test_remapping(flush: str) -> None:
     """
     space = Space(body)
     where = space.map(VA, DATA, RWX | AD)
-    space.map(0x3000_0000, where & -PAGE, R | W | AD)
+    space.map(TABLES, where & -PAGE, R | W | AD)
     for n in range(2):
         code = 0x00100613 + (n << 20), 0x00008067  # li a2, n + 1; ret
         space.put(DATA + n * PAGE, b"".join(c.to_bytes(4, "little") for c in code))
@@ -239,14 +196,14 @@ def test_unmapping_a_page_of_a_superpage_by_its_address() -> None:
     ld a0, 0(s0)
     li s1, {size * 300 + 0x10_0000}
     ld a1, 0(s1)
-    li t2, {0x3000_0000 + 300 * 8}
+    li t2, {TABLES + 300 * 8}
     sd x0, 0(t2)
     sfence.vma s0
     ld a2, 0(s1)
     """
     space = Space(body)
     where = space.map(size * 300, RAM_BASE, R | AD, level=1)
-    space.map(0x3000_0000, where & -PAGE, R | W | AD)
+    space.map(TABLES, where & -PAGE, R | W | AD)
     end = space.run()
     assert (end.mcause, end.mtval) == (LOAD_FAULT, size * 300 + 0x10_0000)
 

@@ -23,6 +23,7 @@ from innkeeper.devices.test_finisher import Finish, TestFinisher
 from innkeeper.devices.uart16550 import Uart16550
 from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.devices.virtio.mmio import VirtioMmio
+from innkeeper.engine.emulator import statistics
 from innkeeper.engine.emulator.emulator import Emulator, EmulatorConfig, Exit, HostCalls
 from innkeeper.firmware import virt_layout as at
 from innkeeper.firmware.boot import BootPlan, Mode
@@ -324,6 +325,8 @@ class VirtMachine:
             if self.debugger is not None:
                 with self.lock:
                     self.debugger.ended()
+            if statistics.wanted():
+                statistics.report(self.emulator)
         return self.outcome
 
     def _run_at_once(self) -> None:

@@ -24,10 +24,12 @@ from innkeeper.engine.emulator.inspect import Inspector
 from innkeeper.engine.emulator.pthreads import wire_threads
 from innkeeper.engine.emulator.regions.service import RegionService
 from innkeeper.engine.emulator.signals import Signals
+from innkeeper.engine.emulator.statistics import statistics
 from innkeeper.engine.emulator.stops import MAX_BREAKPOINTS, Stops
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import NO_RESERVATION, VILL
+from innkeeper.isa.riscv.sbi import FLUSH_CODE, FLUSH_TLB
 
 MAX_HARTS = 64
 MAP_NORESERVE = 0x4000  # not in the mmap module before Python 3.13
@@ -250,7 +252,7 @@ class Emulator:
         raw.stimecmp = raw.mtimecmp = (1 << 64) - 1
         raw.reservation = NO_RESERVATION
         raw.max_satp_mode = self.config.max_satp_mode
-        raw.flush_request = 3
+        raw.flush_request |= FLUSH_CODE | FLUSH_TLB
         raw.stop = stop
 
     def enter_supervisor(self, number: int) -> None:
@@ -321,6 +323,10 @@ class Emulator:
     def write_virtual(self, number: int, va: int, data: bytes) -> bool:
         """Set memory through a hart's translation; False, and no change, if not all is RAM."""
         return self.inspector.write(number, va, data)
+
+    def statistics(self) -> dict[str, int]:
+        """Return what the harts have counted, summed (`statistics.statistics`)."""
+        return statistics(self)
 
     def flush_tlb(self, number: int) -> None:
         """Forget a hart's translations."""

@@ -6,8 +6,8 @@ from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, i64, u8, u16, u32, u64
 
-DATA_ENTRIES = 1024
-CODE_ENTRIES = 512
+DATA_ENTRIES = 2048
+CODE_ENTRIES = 1024
 WALK_ENTRIES = 1024
 ASID_STAMPS = 256
 SEEN = 1024
@@ -200,6 +200,8 @@ class EmuHart(Hart):
     walks: Array[WalkEntry, WALK_ENTRIES]
     walk_context: u64
     """The current ASID, and above it the stamp its walks must bear."""
+    walk_salt: u64
+    """What spreads the walks of different address spaces over `walks`."""
     asid_stamps: Array[u64, ASID_STAMPS]
     """By the low bits of an ASID: when its walks were last forgotten."""
     stamp: u64
@@ -208,7 +210,8 @@ class EmuHart(Hart):
     """Where PMP lets S and U do everything, by offset in RAM; empty while addresses are watched."""
     super_seen: Array[u8, SEEN]
     giant_seen: Array[u8, SEEN]
-    """By a hash of the address: whether superpages of 2 MiB, of more, are in the first level."""
+    """By a hash of the address: whether superpages (or NAPOT pages) of up to 2 MiB, of more, are in
+    the first level."""
     stat_misses: u64
     stat_refills: u64
     stat_fetch_misses: u64

@@ -39,6 +39,7 @@ from innkeeper.engine.emulator.tlb import (
     flush_all,
     flush_bank,
     flush_code,
+    flush_range,
     shared_code,
 )
 from innkeeper.engine.emulator.watch import STOP_WATCH
@@ -46,7 +47,7 @@ from innkeeper.isa.riscv.causes import ECALL_S, ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.csr import update_timers
 from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
-from innkeeper.isa.riscv.sbi import FLUSH_CODE, FLUSH_RESERVATION, FLUSH_TLB
+from innkeeper.isa.riscv.sbi import FLUSH_CODE, FLUSH_RANGE, FLUSH_RESERVATION, FLUSH_TLB
 from innkeeper.isa.riscv.status import PRIV_S
 from innkeeper.isa.riscv.trap import enter_trap, interrupt_to_take, pending
 from innkeeper.native.intrinsics import (
@@ -139,6 +140,9 @@ def obey_flushes(h: Hart) -> None:
     atomic_store(ref(e, "obeyed"), e.obeyed + 1)
     if (wanted & FLUSH_TLB) != 0:
         flush_all(h)
+    if (wanted & FLUSH_RANGE) != 0:
+        flush_range(h, h.fence_start, h.fence_size, h.fence_asid)
+        atomic_store(ref(h, "fence_taken"), u32(0))
     if (wanted & FLUSH_RESERVATION) != 0:
         h.reservation = u64(NO_RESERVATION)
     if (wanted & FLUSH_CODE) != 0:

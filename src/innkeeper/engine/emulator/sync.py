@@ -18,7 +18,7 @@ from __future__ import annotations
 from innkeeper.engine.emulator.hart import NO_PAGE, PARKED, Code, EmuHart
 from innkeeper.engine.emulator.tlb import emu, flush_all, shared_code
 from innkeeper.isa.riscv.hart import Hart
-from innkeeper.isa.riscv.sbi import FLUSH_TLB
+from innkeeper.isa.riscv.sbi import FLUSH_RANGE, FLUSH_TLB
 from innkeeper.native.intrinsics import (
     atomic_load,
     atomic_rmw,
@@ -93,7 +93,7 @@ def enter_guest(h: Hart) -> None:
     """Come inside again; the instruction must look everything up anew when it is done."""
     e = emu(h)
     atomic_rmw("xchg", ref(e, "inside"), u32(1))
-    if (h.flush_request & FLUSH_TLB) != 0:
+    if (h.flush_request & (FLUSH_TLB | FLUSH_RANGE)) != 0:
         flush_all(h)
 
 

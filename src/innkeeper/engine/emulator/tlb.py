@@ -26,14 +26,14 @@ from innkeeper.engine.emulator.hart import (
     EmuHart,
 )
 from innkeeper.engine.emulator.walks import (
+    ASID_MASK,
     GIANT_SHIFT,
     PAGE,
     REGION_SHIFT,
     current_asid,
     forget_asid_walks,
-    forget_giant_walks,
-    forget_region_walk,
     forget_walks,
+    forget_walks_around,
     renew_context,
     seen_index,
 )
@@ -47,8 +47,12 @@ from innkeeper.isa.riscv.mmu import (
     PTE_V,
     PTE_X,
 )
+from innkeeper.isa.riscv.sbi import EVERY_ASID
 from innkeeper.native.intrinsics import inline, noinline, ptr_cast
 from innkeeper.native.types import u32, u64
+
+FENCE_PAGES = 64
+"""The most pages that a remote fence flushes one by one."""
 
 
 @inline
@@ -178,7 +182,10 @@ def flush_around(h: Hart, va: u64, shift: u32) -> None:
 
 @noinline
 def flush_page(h: Hart, va: u64) -> None:
-    """Invalidate one page, and with it all of a superpage that it may belong to (4.2.1)."""
+    """Invalidate one page, and with it all of a superpage that it may belong to (4.2.1).
+
+    The second level keeps its tables: a fence of one address concerns leaves only.
+    """
     e = emu(h)
     e.stat_page_flushes = e.stat_page_flushes + 1
     for n in range(u32(BANKS)):
@@ -190,15 +197,15 @@ def flush_page(h: Hart, va: u64) -> None:
         code = bank.code[(va >> 12) & (CODE_ENTRIES - 1)]
         if code.tag == (va & PAGE):
             code.tag = INVALID
-    forget_region_walk(h, va)
     if e.super_seen[seen_index(va, u32(REGION_SHIFT))] != 0:
         flush_around(h, va, u32(REGION_SHIFT))
+        forget_walks_around(h, va, u32(REGION_SHIFT))
     giant = e.giant_seen[seen_index(va, u32(GIANT_SHIFT))]
     if giant > 2:
         flush_all(h)
     elif giant != 0:
         flush_around(h, va, u32(GIANT_SHIFT))
-        forget_giant_walks(h, va)
+        forget_walks_around(h, va, u32(GIANT_SHIFT))
 
 
 @noinline
@@ -219,6 +226,23 @@ def fence_translations(h: Hart, va: u64, asid: u64, by_address: bool, by_asid: b
         flush_asid(h, asid)
     else:
         flush_all(h)
+
+
+@noinline
+def flush_range(h: Hart, start: u64, size: u64, asid: u64) -> None:
+    """Obey a remote fence: page by page if they are few; 0 and 0, or a size of -1, is all (SBI 8).
+
+    `asid` is `EVERY_ASID` where none is named; else its low 16 bits count.
+    """
+    by_asid = asid != EVERY_ASID
+    number = asid & ASID_MASK
+    few = size <= FENCE_PAGES * 4096 and (start | size) != 0
+    if not few or (by_asid and number != current_asid(h)):
+        fence_translations(h, u64(0), number, False, by_asid)
+        return
+    pages = ((start & 0xFFF) + size + 4095) >> 12
+    for n in range(pages):
+        fence_translations(h, (start & PAGE) + (n << 12), number, True, by_asid)
 
 
 @noinline

@@ -22,7 +22,7 @@ from innkeeper.engine.emulator.hart import (
 )
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.hart import Hart
-from innkeeper.isa.riscv.mmu import PMP_R, PMP_W, PMP_X, pmp_range
+from innkeeper.isa.riscv.mmu import PMP_R, PMP_W, PMP_X, PTE_N, pmp_range
 from innkeeper.native.intrinsics import inline, noinline, ptr_cast, ptr_offset
 from innkeeper.native.types import u8, u32, u64
 
@@ -34,6 +34,8 @@ FLAGS = 0x3FF
 ALL = PMP_R | PMP_W | PMP_X
 ASID_MASK = st.SATP_ASID >> st.SATP_ASID_SHIFT
 STAMP_SHIFT = 16
+SPREAD = 37
+"""Neighbouring ASIDs are used together; an odd number takes all of them to different places."""
 
 
 @inline
@@ -44,8 +46,8 @@ def current_asid(h: Hart) -> u64:
 
 @inline
 def walk_of(e: EmuHart, va: u64) -> WalkEntry:
-    """Return the one entry that can hold an address's region."""
-    return e.walks[(va >> REGION_SHIFT) & (WALK_ENTRIES - 1)]
+    """Return the one entry that can hold an address's region in the current address space."""
+    return e.walks[((va >> REGION_SHIFT) ^ e.walk_salt) & (WALK_ENTRIES - 1)]
 
 
 @inline
@@ -82,13 +84,15 @@ def remember_walk(h: Hart, va: u64, pa: u64, pte: u64, level: u32, at: u64) -> N
     if e.walk_context == NO_CONTEXT:
         return
     entry = walk_of(e, va)
+    seen = seen_index(va, u32(REGION_SHIFT))
+    if (pte & PTE_N) != 0:
+        e.super_seen[seen] = u8(1)
     if level == 0:
         table = (at & PAGE) - h.ram_base
         if not is_open(e, table):
             return
         entry.table = table
     else:
-        seen = seen_index(va, u32(REGION_SHIFT))
         e.super_seen[seen] = u8(1)
         if level > 1:
             seen = seen_index(va, u32(GIANT_SHIFT))
@@ -105,6 +109,7 @@ def renew_context(h: Hart) -> None:
     e.walk_context = u64(NO_CONTEXT)
     if (h.satp >> st.SATP_MODE_SHIFT) != 0:
         asid = current_asid(h)
+        e.walk_salt = asid * SPREAD
         e.walk_context = asid | (e.asid_stamps[asid & (ASID_STAMPS - 1)] << STAMP_SHIFT)
 
 
@@ -131,20 +136,13 @@ def forget_asid_walks(h: Hart, asid: u64) -> None:
     renew_context(h)
 
 
-def forget_region_walk(h: Hart, va: u64) -> None:
-    """Forget the walk for an address, whosever it is."""
-    entry = walk_of(ptr_cast(EmuHart, h), va)
-    if entry.region == va >> REGION_SHIFT:
-        entry.region = u64(INVALID)
-
-
 @noinline
-def forget_giant_walks(h: Hart, va: u64) -> None:
-    """Forget all walks for the gigabyte around an address."""
+def forget_walks_around(h: Hart, va: u64, shift: u32) -> None:
+    """Forget all walks, whosever, for the naturally aligned 2**shift bytes around an address."""
     e = ptr_cast(EmuHart, h)
     for n in range(u32(WALK_ENTRIES)):
         entry = e.walks[n]
-        if entry.region >> (GIANT_SHIFT - REGION_SHIFT) == va >> GIANT_SHIFT:
+        if entry.region >> (shift - REGION_SHIFT) == va >> shift:
             entry.region = u64(INVALID)
 
 

@@ -113,6 +113,11 @@ class Hart(Struct):
     stop: u32
     mmio_fault: u32
     flush_request: u32
+    fence_taken: u32
+    fence_start: u64
+    fence_size: u64
+    fence_asid: u64
+    """The range of FLUSH_RANGE; `fence_taken` is 1 from before it is written until it is obeyed."""
     hart_count: u32
     harts: Ptr[u64]
     ram_base: u64

@@ -7,7 +7,7 @@ other call goes to the host through `Hart.sbi_call`.
 from __future__ import annotations
 
 from innkeeper.isa.riscv.hart import Hart
-from innkeeper.native.intrinsics import addr, atomic_rmw, noinline, ptr_cast, ref
+from innkeeper.native.intrinsics import addr, atomic_rmw, cmpxchg, noinline, ptr_cast, ref
 from innkeeper.native.types import i64, u32, u64
 
 EID_TIME = 0x54494D45
@@ -15,15 +15,20 @@ EID_IPI = 0x735049
 EID_RFENCE = 0x52464E43
 SBI_ERR_INVALID_PARAM = -3
 
-FLUSH_CODE, FLUSH_TLB, FLUSH_RESERVATION = 1, 2, 4
+FLUSH_CODE, FLUSH_TLB, FLUSH_RESERVATION, FLUSH_RANGE = 1, 2, 4, 8
 """Bits of `Hart.flush_request`, obeyed before the hart's next instruction."""
 
 FENCED_CODE = FLUSH_CODE
 FENCED_TRANSLATIONS = FLUSH_TLB | FLUSH_RESERVATION
+FENCED_RANGE = FLUSH_RANGE | FLUSH_RESERVATION
 """What another hart's fence asks for: a reservation is for a physical address, kept as virtual."""
 
 SSIP = 2
-A0, A1, A6, A7 = 10, 11, 16, 17
+A0, A1, A2, A3, A4, A6, A7 = 10, 11, 12, 13, 14, 16, 17
+FENCE_I, SFENCE_VMA, SFENCE_VMA_ASID = 0, 1, 2
+
+EVERY_ASID = 0xFFFFFFFFFFFFFFFF
+"""`Hart.fence_asid` of a fence that names no address space."""
 
 
 def sbi_result(h: Hart, error: i64, value: u64) -> None:
@@ -72,12 +77,29 @@ def send_ipis(h: Hart) -> None:
             wake(other)
 
 
-def remote_fence(h: Hart, flush: u32) -> None:
-    """Have every hart that the call names forget translations or code (SBI 8.1, 8.2)."""
+def ask_translations(h: Hart, other: Hart, by_asid: bool) -> None:
+    """Ask a hart to forget the range in a2 and a3, or everything if it has one yet to obey."""
+    flush = u32(FENCED_TRANSLATIONS)
+    if cmpxchg(ref(other, "fence_taken"), u32(0), u32(1)):
+        other.fence_start = h.x[A2]
+        other.fence_size = h.x[A3]
+        other.fence_asid = h.x[A4] if by_asid else u64(EVERY_ASID)
+        flush = u32(FENCED_RANGE)
+    atomic_rmw("or", ref(other, "flush_request"), flush)
+
+
+def remote_fence(h: Hart, function: u64) -> None:
+    """Have every hart that the call names forget translations or code (SBI 8.1 to 8.3)."""
+    flush = u32(FENCED_CODE)
+    if function != FENCE_I:
+        flush = u32(FENCED_TRANSLATIONS | FENCED_RANGE)
     for n in range(h.hart_count):
         if in_mask(h, n):
             other = ptr_cast(Hart, h.harts[n])
-            atomic_rmw("or", ref(other, "flush_request"), flush)
+            if function == FENCE_I:
+                atomic_rmw("or", ref(other, "flush_request"), flush)
+            else:
+                ask_translations(h, other, function == SFENCE_VMA_ASID)
     for n in range(h.hart_count):
         if in_mask(h, n) and h.harts[n] != addr(h):
             await_flush(h, ptr_cast(Hart, h.harts[n]), flush)
@@ -102,9 +124,9 @@ def sbi_ecall(h: Hart) -> None:
             sbi_result(h, i64(0), u64(0))
         else:
             sbi_result(h, i64(SBI_ERR_INVALID_PARAM), u64(0))
-    elif extension == EID_RFENCE and function <= 2:
+    elif extension == EID_RFENCE and function <= SFENCE_VMA_ASID:
         if mask_is_valid(h):
-            remote_fence(h, u32(FENCED_CODE) if function == 0 else u32(FENCED_TRANSLATIONS))
+            remote_fence(h, function)
             sbi_result(h, i64(0), u64(0))
         else:
             sbi_result(h, i64(SBI_ERR_INVALID_PARAM), u64(0))
