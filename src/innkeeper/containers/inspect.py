@@ -7,7 +7,7 @@ import sys
 
 from innkeeper.base.errors import ContainerError
 from innkeeper.containers.jsontext import dumps, pretty
-from innkeeper.containers.launch import open_container_cgroup
+from innkeeper.containers.launch import open_container_cgroup, processes_of
 from innkeeper.containers.state import STATE_FILE, Container
 
 TYPE_CHECKING = False
@@ -85,7 +85,7 @@ def ps_command(settings: Settings, options: dict[str, Any], args: list[str]) -> 
     kind = options.get("format") or "table"
     if kind not in ("table", "json"):
         raise ContainerError("invalid format option")
-    pids = open_container_cgroup(container.data).pids(recursive=True) if container.pid else []
+    pids = processes_of(container)
     if kind == "json":
         print(dumps(pids))
         return 0

@@ -122,10 +122,11 @@ class Launch:
 
             self.console = connect(self.console_socket)
         first.console = self.console
-        if first.mapped or any(_asks_idmap(one) for one in self.config.mounts):
+        reaches_less = first.mapped and os.geteuid() == 0  # than this process, that is
+        if reaches_less or any(_asks_idmap(one) for one in self.config.mounts):
             from innkeeper.containers.outside import open_trees
 
-            first.trees = open_trees(self.config, mapped=first.mapped)
+            first.trees = open_trees(self.config, mapped=reaches_less)
         return first
 
     def _admit(self, cgroup: Cgroup) -> None:
@@ -215,12 +216,19 @@ def open_container_cgroup(data: dict[str, Any]) -> Cgroup:
     """Return a container's cgroup, made already or not."""
     from innkeeper.containers.cgroups import Cgroup, open_cgroup
 
-    if paths := data.get("cgroupPaths"):
-        return Cgroup.load(paths)
     wanted = data["cgroup"]
+    if "cgroupPaths" in data:  # none at all, where a rootless container could have none
+        return Cgroup.load(data["cgroupPaths"], rootless=wanted["rootless"])
     return open_cgroup(
         wanted["path"], wanted["id"], systemd=wanted["systemd"], rootless=wanted["rootless"]
     )
+
+
+def processes_of(container: Container) -> list[int]:
+    """Return the container's processes; without a cgroup the first is the one that is known."""
+    if not container.pid:
+        return []
+    return open_container_cgroup(container.data).pids(recursive=True) or [container.pid]
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -7,7 +7,7 @@ import os
 from innkeeper.base.errors import ContainerError, InnError
 from innkeeper.containers import kernel as k
 from innkeeper.containers.config import load_bundle
-from innkeeper.containers.launch import Launch, open_container_cgroup
+from innkeeper.containers.launch import Launch, open_container_cgroup, processes_of
 from innkeeper.containers.state import Container, check_id
 
 TYPE_CHECKING = False
@@ -164,8 +164,7 @@ def kill_command(settings: Settings, options: dict[str, Any], args: list[str]) -
     container = Container.load(settings.root, args[0])
     number = signal_number(args[1] if len(args) > 1 else "SIGTERM")
     if options.get("all"):
-        cgroup = open_container_cgroup(container.data)
-        for pid in cgroup.pids(recursive=True):
+        for pid in processes_of(container):
             send(pid, number)
         return 0
     pid = container.pid
