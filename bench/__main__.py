@@ -81,7 +81,10 @@ def _options() -> argparse.Namespace:
 def _print_table(table: Measurement) -> None:
     print(f"\n{report.text(table.lines)}\n")
     print("times are the guest's own, median (min..max); speed is how many times as fast as QEMU,")
-    print("by CPU the same by the least CPU seconds; programs in brackets are not judged")
+    print(
+        "by CPU the same by the least CPU seconds without the compiling thread's, which are under"
+    )
+    print("compiling; programs in brackets are not judged")
     for line in (*table.commands.values(), *table.notes):
         print(f"  {line}")
 

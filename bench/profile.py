@@ -24,9 +24,9 @@ from bench.table.figures import Timed
 from bench.table.follow import follow
 from bench.table.guest import APPEND, Guest, make_guest
 from bench.table.plan import PROGRAMS
+from innkeeper.engine.emulator.regions.service import THREAD_NAME
 
 PARTS = (
-    ("regions", r"^region"),
     ("loads and stores, quick", r"^op\.f?([ls][bhwd]|l[bhw]u)\.\d$"),
     (
         "loads and stores, slow; page walk",
@@ -41,8 +41,9 @@ PARTS = (
 )
 """Parts of the emulator by the names of its functions; the first that matches counts."""
 
+COMPILING = "the thread that compiles"
 _SYMBOLS = 14
-_ROW = re.compile(r"^\s*([0-9.]+)%\s+(.+?)\s+\[(.)\]\s+(\S+)")
+_ROW = re.compile(r"^\s*([0-9.]+)%\s*\|\s*(\S.*?)\s*\|\s*(\S.*?)\s*\|\s*\[(.)\]\s+(\S+)")
 
 
 class Watcher:
@@ -132,14 +133,15 @@ def _print_counts(name: str, timed: Timed, counts: dict[str, float]) -> None:
 
 
 def _print_shares(data: Path) -> None:
-    words = ["perf", "report", "--stdio", "-q", "-i", str(data), "--sort", "dso,symbol"]
+    words = ["perf", "report", "--stdio", "-q", "-i", str(data), "-t", "|"]
+    words += ["--sort", "comm,dso,symbol"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     parts: dict[str, float] = {}
     symbols: list[tuple[float, str]] = []
     for line in done.stdout.splitlines():
         if row := _ROW.match(line):
-            share, place, mode, symbol = float(row[1]), row[2], row[3], row[4]
-            part = _part(place, mode, symbol)
+            share, symbol = float(row[1]), row[5]
+            part = COMPILING if row[2] == THREAD_NAME else _part(row[3], row[4], symbol)
             parts[part] = parts.get(part, 0) + share
             symbols.append((share, symbol))
     for part, share in sorted(parts.items(), key=lambda pair: -pair[1]):
@@ -149,6 +151,8 @@ def _print_shares(data: Path) -> None:
 
 
 def _part(place: str, mode: str, symbol: str) -> str:
+    if "innkeeper regions" in place:
+        return "regions"
     if mode == "k":
         return "the host's kernel"
     if not place.startswith("[JIT]"):

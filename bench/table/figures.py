@@ -18,7 +18,8 @@ class Timed:
     """One run of a guest program.
 
     `seconds` are the guest's own, `figure` the same or the rate it printed; `wall_s` is the
-    host's time between the guest's two lines, `cpu_s` what the emulator's threads used in it.
+    host's time between the guest's two lines, `cpu_s` what the emulator's threads used in it but
+    for the thread that compiles regions, which used `compile_s`.
     """
 
     figure: float
@@ -26,6 +27,7 @@ class Timed:
     wall_s: float
     cpu_s: float
     output: str
+    compile_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,11 @@ class Line:
     def cpu_speed(self, who: str = OURS, other: str = PEER) -> float | None:
         """Return the same by the emulators' least CPU seconds for the same work."""
         return _ratio(self._cpu_cost(who), self._cpu_cost(other))
+
+    def compile_s(self, who: str) -> float | None:
+        """Return the CPU seconds of compiling, the median."""
+        found = self.samples.get(who)
+        return statistics.median(t.compile_s for t in found) if found else None
 
     def _cost(self, who: str) -> float | None:
         spread = self.spread(who)

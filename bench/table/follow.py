@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from bench.process import BenchError, Command
 from bench.table.figures import Timed
+from innkeeper.engine.emulator.regions.service import THREAD_NAME
 
 SILENCE_S = 900
 CLOCK_SLACK_S, CLOCK_SLACK = 0.5, 0.1
@@ -39,6 +42,12 @@ def follow(
         process.stdout.close()
 
 
+def _used_s(path: Path) -> float:
+    """Return user and system CPU seconds (proc_pid_stat(5): utime, stime)."""
+    fields = path.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 class _Follower:
     def __init__(
         self, process: subprocess.Popen[bytes], command: Command, names: Sequence[str],
@@ -47,18 +56,18 @@ class _Follower:
         self._process, self._command, self._names = process, command, names
         self._hear = hear
         self._heard: list[str] = []
-        self._started = (0.0, 0.0)
+        self._started = (0.0, 0.0, 0.0)
         self._done: dict[str, Timed] = {}
 
     def run(self) -> dict[str, Timed]:
         finished = False
         for line in self._lines():
             self._heard.append(line)
-            if self._hear is not None:
-                self._hear(line, self._process.pid)
             _, mark, said = line.partition(_MARK)
             if mark:
                 finished = self._obey(said.split()) or finished
+            if self._hear is not None:
+                self._hear(line, self._process.pid)
         status = self._process.wait()
         if not finished or status != 0 or set(self._done) != set(self._names):
             self._fail(f"the guest stopped early; the emulator's status is {status}")
@@ -67,7 +76,7 @@ class _Follower:
     def _obey(self, words: list[str]) -> bool:
         """Take one report; tell whether it was the last."""
         if words[0] == "start":
-            self._started = (time.perf_counter(), self._cpu_s())
+            self._started = (time.perf_counter(), *self._cpu_s())
         elif words[0] == "end":
             name, seconds, figure, output = words[1:5]
             self._end(name, float(seconds), float(figure), output)
@@ -77,15 +86,22 @@ class _Follower:
 
     def _end(self, name: str, seconds: float, figure: float, output: str) -> None:
         wall_s = time.perf_counter() - self._started[0]
-        cpu_s = self._cpu_s() - self._started[1]
+        cpu_s, compile_s = (
+            now - then for now, then in zip(self._cpu_s(), self._started[1:], strict=True)
+        )
         if abs(wall_s - seconds) > CLOCK_SLACK_S + CLOCK_SLACK * wall_s:
             self._fail(f"{name}: {seconds} s by the guest's clock, {wall_s:.3f} by the host's")
-        self._done[name] = Timed(figure, seconds, wall_s, cpu_s, output)
+        self._done[name] = Timed(figure, seconds, wall_s, cpu_s - compile_s, output, compile_s)
 
-    def _cpu_s(self) -> float:
-        with open(f"/proc/{self._process.pid}/stat") as file:  # proc_pid_stat(5): utime, stime
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+    def _cpu_s(self) -> tuple[float, float]:
+        """Return the CPU seconds of the whole process, and those of the thread that compiles."""
+        base = Path(f"/proc/{self._process.pid}")
+        compiling = 0.0
+        for task in (base / "task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                if (task / "comm").read_text().rstrip("\n") == THREAD_NAME:
+                    compiling += _used_s(task / "stat")
+        return _used_s(base / "stat"), compiling
 
     def _lines(self) -> Iterator[str]:
         assert self._process.stdout is not None

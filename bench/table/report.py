@@ -11,7 +11,7 @@ from bench.table.figures import FIRST, TIER0, Line, verdicts
 
 HEAD = (
     "program", "unit", "ours", "(min..max)", "QEMU", "(min..max)", "speed", "by CPU",
-    "first run", "speed",
+    "compiling", "first run", "speed", "compiling",
 )  # fmt: skip
 TIER0_HEAD = ("tier 0", "speed", "first by tier 0")
 VERDICT_HEAD = ("row", "what", "speed", "by CPU", "first run", "issue 3 asks")
@@ -45,7 +45,8 @@ def _cells(line: Line) -> list[str]:
     ours, peer, first = (line.spread(who) for who in (OURS, PEER, FIRST))
     return [
         name, line.unit, *spread_cells(ours), *spread_cells(peer), _times(line.speed()),
-        _times(line.cpu_speed()), spread_cells(first)[0], _times(line.speed(FIRST)),
+        _times(line.cpu_speed()), _times(line.compile_s(OURS)), spread_cells(first)[0],
+        _times(line.speed(FIRST)), _times(line.compile_s(FIRST)),
     ]  # fmt: skip
 
 

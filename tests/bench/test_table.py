@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,8 @@ from bench.table.figures import FIRST, TIER0, Line, Timed, verdicts
 from bench.table.follow import follow
 from bench.table.measure import agree, select
 from bench.table.plan import GROUPS, PROGRAMS
+from innkeeper.base.threads import name_thread
+from innkeeper.engine.emulator.regions.service import THREAD_NAME
 
 
 def _timed(figure: float, *, seconds: float = 1.0, cpu_s: float = 1.0, output: str = "") -> Timed:
@@ -110,3 +114,17 @@ def test_a_guest_that_fails_stops_or_lies_about_time_is_an_error(
 
 def test_every_program_has_a_name_of_its_own() -> None:
     assert len(PROGRAMS) == 1 + sum(len(group.programs) for group in GROUPS.values())
+
+
+def test_a_thread_shows_its_name_to_the_host() -> None:
+    shown: list[str] = []
+
+    def work() -> None:
+        name_thread(THREAD_NAME)
+        comm = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+        shown.append(comm.read_text().rstrip("\n") if comm.exists() else THREAD_NAME)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert shown == [THREAD_NAME]  # by which the bench tells compiling from running

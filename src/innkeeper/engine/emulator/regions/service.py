@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import UsageError
 from innkeeper.base.log import log
+from innkeeper.base.threads import name_thread
 from innkeeper.engine.emulator import hart as layout
 from innkeeper.engine.emulator.build import regions_path
 from innkeeper.engine.emulator.regions.layout import INDEX_SLOTS, RING_SLOTS, Slot, Traffic
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from innkeeper.engine.emulator.regions.compile import Pages, RegionCompiler
 
 MODES = ("on", "off", "eager")
+THREAD_NAME = "inn regions"
 KEEP_EVERY = 200
 """Regions compiled between two times that the file is written."""
 THRESHOLD = 6
@@ -109,7 +111,7 @@ class RegionService:
     def start(self) -> None:
         """Start the thread, unless the harts wait for the compiler or there is none."""
         if self._thread is None and self.pool is not None and self.mode != "eager":
-            self._thread = threading.Thread(target=self._serve, name="regions", daemon=True)
+            self._thread = threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True)
             self._thread.start()
 
     def close(self) -> None:
@@ -146,6 +148,7 @@ class RegionService:
         return made | {by_source[source] for source in met if source in by_source}
 
     def _serve(self) -> None:
+        name_thread(THREAD_NAME)
         while not self._stopping:
             os.eventfd_read(self._fd)
             while not self._stopping and self._take():
