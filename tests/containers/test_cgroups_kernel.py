@@ -313,6 +313,38 @@ def test_whole_life_in_every_hierarchy(worker: Worker) -> None:
             os.rmdir(os.path.dirname(path)) if os.path.isdir(os.path.dirname(path)) else None
 
 
+def test_v2_delegation_gives_only_what_the_kernel_lists(v2: CgroupV2) -> None:
+    v2.create({})
+    v2.delegate(12345)
+    home = Path(v2.paths[""])
+    owned = {each.name for each in home.iterdir() if each.stat().st_uid == 12345}
+    assert home.stat().st_uid == 12345
+    assert {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} <= owned
+    assert not owned & {"cgroup.freeze", "cgroup.kill", "cgroup.max.depth", "hugetlb.2MB.max"}
+
+
+def test_a_user_goes_without(worker: Worker) -> None:
+    """As rootless podman has it where nothing is delegated: no cgroup, no limit, no failure."""
+    setup = (
+        f"[sys.path.append({str(Path(layout.__file__).parents[3])!r}),"
+        "exec('from innkeeper.containers.cgroups import open_cgroup as o, v1, v1_limits, v2, v2_limits, devices, errors'),"
+        "os.setgroups([]), os.setgid(65534), os.setuid(65534), 0][-1]"
+    )
+    assert worker.ask(setup) == "0"
+    create = (
+        "(c := o(None, 'inn-rootless', systemd=False, rootless=True), c.create({}), c.paths)[-1]"
+    )
+    if (
+        layout.read_layout().unified
+        and worker.ask("os.access('/sys/fs/cgroup', os.W_OK)") == "True"
+    ):
+        pytest.skip("this user may make cgroups")
+    assert (
+        worker.ask(f"exec('from innkeeper.containers.cgroups import open_cgroup as o') or {create}")
+        == "{}"
+    )
+
+
 def test_failure_leaves_no_directory(v1: Any) -> None:
     cgroup = v1("cpu", "pids")
     with pytest.raises(CgroupError, match="memory cgroup"):

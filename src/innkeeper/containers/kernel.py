@@ -30,6 +30,7 @@ MACHINE = os.uname().machine
 
 # name: (x86_64, the generic table that aarch64 and riscv64 use)
 _NUMBERS = {
+    "bpf": (321, 280),
     "capget": (125, 90),
     "capset": (126, 91),
     "clone": (56, 220),

@@ -7,7 +7,9 @@ cgroup-v2.rst "Device controller", bpf(2), linux/bpf.h. The program sees `struct
 from __future__ import annotations
 
 import os
+import sys
 
+from innkeeper.containers import kernel as k
 from innkeeper.containers.cgroups.devices import ANY, DeviceList
 
 TYPE_CHECKING = False
@@ -23,7 +25,7 @@ ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_*
 ALL_ACCESS = 7
 MAX_PROGRAMS = 64
 
-BPF_SYSCALLS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+INSTRUCTION_BYTES, ATTRIBUTE_BYTES = 8, 64
 PROG_LOAD, PROG_ATTACH, PROG_DETACH, PROG_GET_FD_BY_ID, PROG_QUERY = 5, 8, 9, 13, 16
 TYPE_CGROUP_DEVICE, ATTACH_CGROUP_DEVICE = 15, 6
 ALLOW_MULTI, REPLACE = 2, 4
@@ -76,8 +78,6 @@ def _return(*, allow: bool) -> list[bytes]:
 
 def insn(op: int, to: int = 0, source: int = 0, offset: int = 0, imm: int = 0) -> bytes:
     """Encode struct bpf_insn {u8 code; u8 dst:4, src:4; s16 off; s32 imm}."""
-    import sys
-
     registers = to | source << 4 if sys.byteorder == "little" else to << 4 | source
     number = imm & 0xFFFFFFFF
     return (
@@ -88,8 +88,6 @@ def insn(op: int, to: int = 0, source: int = 0, offset: int = 0, imm: int = 0) -
 
 
 def _jump(each: bytes, offset: int) -> bytes:
-    import sys
-
     return each[:2] + offset.to_bytes(2, sys.byteorder) + each[4:]
 
 
@@ -130,63 +128,37 @@ def _replace(directory: int, program: int, old: int) -> bool:
 
 def _load(code: bytes) -> int:
     """Load a program; the verifier's log is not asked for: it is our own code."""
-    from ctypes import addressof, create_string_buffer
-
-    text, license_ = create_string_buffer(code, len(code)), create_string_buffer(LICENSE)
-    return _bpf(
-        PROG_LOAD,
-        (TYPE_CGROUP_DEVICE, 4),
-        (len(code) // 8, 4),
-        (addressof(text), 8),
-        (addressof(license_), 8),
-        (0, 4),  # log_level
-        (0, 4),  # log_size
-        (0, 8),  # log_buf
-        (0, 4),  # kern_version
-        (0, 4),  # prog_flags
-        (int.from_bytes(NAME.ljust(16, b"\0"), "little"), 16),
+    (text, code_at), (license_, license_at) = k.pinned(code), k.pinned(LICENSE)
+    fields = (
+        *((TYPE_CGROUP_DEVICE, 4), (len(code) // INSTRUCTION_BYTES, 4)),
+        *((code_at, 8), (license_at, 8)),
+        *((0, 4), (0, 4), (0, 8)),  # log_level, log_size, log_buf
+        *((0, 4), (0, 4)),  # kern_version, prog_flags
+        (int.from_bytes(NAME.ljust(16, b"\0"), sys.byteorder), 16),
     )
+    fd = _bpf(PROG_LOAD, *fields)
+    del text, license_
+    return fd
 
 
 def _attached(directory: int) -> list[int]:
     """Return the identities of the programs attached to this very cgroup."""
-    from ctypes import addressof, c_uint32
-
-    numbers = (c_uint32 * MAX_PROGRAMS)()
+    numbers, at = k.pinned(bytes(4 * MAX_PROGRAMS))
     fields = ((directory, 4), (ATTACH_CGROUP_DEVICE, 4), (0, 4), (0, 4))
-    attribute = _attributes(*fields, (addressof(numbers), 8), (MAX_PROGRAMS, 4), (0, 4))
-    _call(PROG_QUERY, attribute)
-    count = int.from_bytes(attribute.raw[24:28], "little")
-    return list(numbers[: min(count, MAX_PROGRAMS)])
+    attribute, address = k.pinned(_attributes(*fields, (at, 8), (MAX_PROGRAMS, 4), (0, 4)))
+    k.syscall("bpf", PROG_QUERY, address, ATTRIBUTE_BYTES)
+    count = int.from_bytes(bytes(attribute)[24:28], sys.byteorder)
+    raw = bytes(numbers)
+    found = [raw[each : each + 4] for each in range(0, 4 * min(count, MAX_PROGRAMS), 4)]
+    return [int.from_bytes(each, sys.byteorder) for each in found]
 
 
-def _attributes(*fields: tuple[int, int]):  # type: ignore[no-untyped-def]
-    """Pack a `union bpf_attr` from (value, size) pairs; the host's byte order."""
-    import sys
-    from ctypes import create_string_buffer
-
-    packed = b"".join(
-        value.to_bytes(size, sys.byteorder if size < 16 else "little") for value, size in fields
-    )
-    return create_string_buffer(packed, max(len(packed), 64))
+def _attributes(*fields: tuple[int, int]) -> bytes:
+    """Pack a `union bpf_attr` from (value, size) pairs; what no command uses is zero."""
+    packed = b"".join(value.to_bytes(size, sys.byteorder) for value, size in fields)
+    return packed.ljust(ATTRIBUTE_BYTES, b"\0")
 
 
 def _bpf(command: int, *fields: tuple[int, int]) -> int:
-    return _call(command, _attributes(*fields))
-
-
-def _call(command: int, attribute) -> int:  # type: ignore[no-untyped-def]
     """Make the bpf(2) system call; raises OSError."""
-    from ctypes import CDLL, byref, c_long, c_uint, c_ulong, get_errno
-
-    number = BPF_SYSCALLS.get(os.uname().machine)
-    if number is None:
-        raise OSError(38, os.strerror(38))
-    call = CDLL(None, use_errno=True).syscall
-    call.restype = c_long
-    size = c_uint(len(attribute))
-    result: int = call(c_ulong(number), c_ulong(command), byref(attribute), size)
-    if result < 0:
-        errno = get_errno()
-        raise OSError(errno, os.strerror(errno))
-    return result
+    return k.syscall("bpf", command, _attributes(*fields), ATTRIBUTE_BYTES)
