@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ANY = -1
 MAX_RULES = 4096
 # What every container may use (config-linux "Default Devices"): make nodes, null, zero, full,
-# random, urandom, tty, console, the pseudo-terminals.
+# random, urandom, tty, and pseudo-terminals, one of which is its console.
 DEFAULTS: tuple[tuple[str, int, int, str], ...] = (
     ("c", ANY, ANY, "m"),
     ("b", ANY, ANY, "m"),
@@ -28,7 +28,6 @@ DEFAULTS: tuple[tuple[str, int, int, str], ...] = (
     ("c", 1, 8, "rwm"),
     ("c", 1, 9, "rwm"),
     ("c", 5, 0, "rwm"),
-    ("c", 5, 1, "rwm"),
     ("c", 5, 2, "rwm"),
     ("c", 136, ANY, "rwm"),
 )

@@ -21,8 +21,8 @@ NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every architecture
 CPUSET_FLAGS = (
     *("cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate"),
     *("memory_spread_page", "memory_spread_slab", "memory_pressure", "sched_load_balance"),
-    "sched_relax_domain_level",
 )
+RELAX = "sched_relax_domain_level"  # -1 is "no request"
 # What to read for each field, by what the kernel's I/O scheduler offers: the first that is there.
 BLKIO = {
     "ioServiceBytesRecursive": "io_service_bytes",
@@ -90,6 +90,11 @@ def _cpuset(path: str) -> dict[str, Any]:
     )
     for name in CPUSET_FLAGS:
         found[name] = number(path, prefix + name)
+    found[RELAX] = (
+        -1
+        if files.get_or(path, prefix + RELAX, "").strip() == "-1"
+        else number(path, prefix + RELAX)
+    )
     return found
 
 
