@@ -43,7 +43,7 @@ class Launch:
 
     def make(self) -> Container:
         """Make the container; it is ready, and started unless it is to wait for `start`."""
-        container = Container.create(self.settings.root, self.name, self._record())
+        container = Container.create(self.settings.root, self.name, self.record())
         cgroup: Cgroup | None = None
         try:
             container.save()
@@ -54,7 +54,8 @@ class Launch:
             raise
         return container
 
-    def _record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
+        """Return what is known of the container before it is made."""
         linux = self.config.linux
         return {
             "id": self.name,
