@@ -7,14 +7,20 @@ guest's accrued ones. Other rounding modes, and hosts other than x86-64, take th
 
 from __future__ import annotations
 
+from typing import Any
+
 from innkeeper.engine.emulator.sync import enter_guest, leave_guest
 from innkeeper.engine.emulator.tlb import emu
 from innkeeper.isa.riscv import access, sbi, softfloat
 from innkeeper.isa.riscv.hart import Hart
+from innkeeper.isa.riscv.softfloat_convert import to_int
 from innkeeper.native.intrinsics import addr, inline, intrinsic, noinline
-from innkeeper.native.types import Const, u32, u64
+from innkeeper.native.types import Const, i32, i64, u32, u64
 
-DYN = 7
+DYN, RTZ = 7, 1
+DOUBLE = 11
+"""The exponent bits of a double."""
+LOWEST_32, LOWEST_64 = -(1 << 31), -(1 << 63)
 MXCSR_DEFAULT = 0x1F80
 HALF = 5
 """The exponent bits of binary16, which takes the softfloat: x86 has no scalar half everywhere."""
@@ -34,7 +40,10 @@ def mxcsr_write(h: Hart, value: u32) -> None:
 
 @intrinsic
 def host_binary(op: str, e: Const, a: u64, b: u64) -> u64:
-    """Do fadd, fsub, fmul or fdiv on raw bits in the current rounding mode."""
+    """Do fadd, fsub, fmul or fdiv on raw bits in the current rounding mode; NaNs are canonical.
+
+    So they are in the results of all that follow.
+    """
     raise NotImplementedError
 
 
@@ -59,6 +68,24 @@ def host_convert(from_e: Const, to_e: Const, a: u64) -> u64:
 @intrinsic
 def host_from_int(e: Const, a: u64) -> u64:
     """Convert a signed 64-bit integer to a float's raw bits."""
+    raise NotImplementedError
+
+
+@intrinsic
+def host_compare(op: str, e: Const, a: u64, b: u64) -> bool:
+    """Compare raw bits: `eq` quietly, `lt` and `le` with any NaN an invalid operation."""
+    raise NotImplementedError
+
+
+@intrinsic
+def host_is_nan(e: Const, a: u64) -> bool:
+    """Tell whether raw bits are a NaN; raises no exception."""
+    raise NotImplementedError
+
+
+@intrinsic
+def host_truncate(e: Const, kind: Const, a: u64) -> Any:
+    """Convert raw bits to i32 or i64 toward zero as the host does it."""
     raise NotImplementedError
 
 
@@ -135,20 +162,12 @@ def host_sbi_call(h: Hart) -> None:
 
 
 @inline
-def canonical(e: Const, m: Const, bits: u64) -> u64:
-    """Replace any NaN by the canonical one (Unprivileged 20.3)."""
-    if (bits & ((u64(1) << (e + m)) - 1)) > ((u64(1) << e) - 1) << m:
-        return ((u64(1) << (e + 1)) - 1) << (m - 1)
-    return bits
-
-
-@inline
 def f_add(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
     """Add on the host where its rounding mode is the one asked for."""
     if e == HALF:
         return softfloat.f_add(h, e, m, a, b, rm)
     if rm == DYN and h.fp_ready != 0:
-        return canonical(e, m, host_binary("fadd", e, a, b))
+        return host_binary("fadd", e, a, b)
     return softfloat.f_add(h, e, m, a, b, rm)
 
 
@@ -158,7 +177,7 @@ def f_sub(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
     if e == HALF:
         return softfloat.f_sub(h, e, m, a, b, rm)
     if rm == DYN and h.fp_ready != 0:
-        return canonical(e, m, host_binary("fsub", e, a, b))
+        return host_binary("fsub", e, a, b)
     return softfloat.f_sub(h, e, m, a, b, rm)
 
 
@@ -168,7 +187,7 @@ def f_mul(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
     if e == HALF:
         return softfloat.f_mul(h, e, m, a, b, rm)
     if rm == DYN and h.fp_ready != 0:
-        return canonical(e, m, host_binary("fmul", e, a, b))
+        return host_binary("fmul", e, a, b)
     return softfloat.f_mul(h, e, m, a, b, rm)
 
 
@@ -178,7 +197,7 @@ def f_div(h: Hart, e: Const, m: Const, a: u64, b: u64, rm: u32) -> u64:
     if e == HALF:
         return softfloat.f_div(h, e, m, a, b, rm)
     if rm == DYN and h.fp_ready != 0:
-        return canonical(e, m, host_binary("fdiv", e, a, b))
+        return host_binary("fdiv", e, a, b)
     return softfloat.f_div(h, e, m, a, b, rm)
 
 
@@ -188,7 +207,7 @@ def f_sqrt(h: Hart, e: Const, m: Const, a: u64, rm: u32) -> u64:
     if e == HALF:
         return softfloat.f_sqrt(h, e, m, a, rm)
     if rm == DYN and h.fp_ready != 0:
-        return canonical(e, m, host_sqrt(e, a))
+        return host_sqrt(e, a)
     return softfloat.f_sqrt(h, e, m, a, rm)
 
 
@@ -202,15 +221,67 @@ def f_fma(h: Hart, e: Const, m: Const, a: u64, b: u64, c: u64, rm: u32) -> u64:
     if e == HALF:
         return softfloat.f_fma(h, e, m, a, b, c, rm)
     if rm == DYN and h.fp_ready != 0:
-        if canonical(e, m, c) == c and not is_nan(e, m, c):
-            return canonical(e, m, host_fma(e, a, b, c))
+        if not host_is_nan(e, c):
+            return host_fma(e, a, b, c)
     return softfloat.f_fma(h, e, m, a, b, c, rm)
 
 
 @inline
-def is_nan(e: Const, m: Const, bits: u64) -> bool:
-    """Tell whether raw bits are a NaN."""
-    return (bits & ((u64(1) << (e + m)) - 1)) > ((u64(1) << e) - 1) << m
+def f_eq(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
+    """Return 1 if a = b; quiet."""
+    if e == HALF:
+        return softfloat.f_eq(h, e, m, a, b)
+    return u64(host_compare("eq", e, a, b))
+
+
+@inline
+def f_lt(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
+    """Return 1 if a < b; any NaN is invalid."""
+    if e == HALF:
+        return softfloat.f_lt(h, e, m, a, b)
+    return u64(host_compare("lt", e, a, b))
+
+
+@inline
+def f_le(h: Hart, e: Const, m: Const, a: u64, b: u64) -> u64:
+    """Return 1 if a <= b; any NaN is invalid."""
+    if e == HALF:
+        return softfloat.f_le(h, e, m, a, b)
+    return u64(host_compare("le", e, a, b))
+
+
+@inline
+def f_to_int(h: Hart, e: Const, m: Const, kind: Const, a: u64, rm: u32) -> u64:
+    """Convert to an integer on the host: toward zero, and what fits.
+
+    x86 answers what does not fit with the lowest number and an invalid operation, which is what
+    it is here too; so that answer alone, and all for an unsigned kind that a signed one of 64 bits
+    cannot hold, takes the long way (Intel SDM volume 1, 4.8.3.7).
+    """
+    if e != HALF and rm == RTZ:
+        if kind is i32:
+            narrow = host_truncate(e, i32, a)
+            if narrow != LOWEST_32:
+                return u64(narrow)
+        elif kind is i64:
+            wide = host_truncate(e, i64, a)
+            if wide != LOWEST_64:
+                return u64(wide)
+        elif a >> m < (u64(1) << (e - 1)) - 1 + kind.BITS - (1 if kind is u64 else 0):
+            held = host_truncate(e, i64, a)
+            return u64(i32(held)) if kind is u32 else u64(held)
+    return to_int(h, e, m, kind, a, rm)
+
+
+@inline
+def f_from_int(h: Hart, e: Const, m: Const, kind: Const, a: u64, rm: u32) -> u64:
+    """Convert from an integer on the host where it is exact or the rounding mode the one asked."""
+    if e == DOUBLE and kind.BITS == 32:
+        return host_from_int(e, u64(kind(a)))
+    if e != HALF and rm == DYN and h.fp_ready != 0:
+        if kind is not u64 or i64(a) >= 0:
+            return host_from_int(e, u64(kind(a)))
+    return softfloat.f_from_int(h, e, m, kind, a, rm)
 
 
 @inline
@@ -221,7 +292,7 @@ def f_convert(
     if from_e == HALF or to_e == HALF:
         return softfloat.f_convert(h, from_e, from_m, to_e, to_m, a, rm)
     if rm == DYN and h.fp_ready != 0:
-        return canonical(to_e, to_m, host_convert(from_e, to_e, a))
+        return host_convert(from_e, to_e, a)
     return softfloat.f_convert(h, from_e, from_m, to_e, to_m, a, rm)
 
 
@@ -232,6 +303,11 @@ REPLACED = {
     softfloat.f_div: f_div,
     softfloat.f_sqrt: f_sqrt,
     softfloat.f_convert: f_convert,
+    softfloat.f_eq: f_eq,
+    softfloat.f_lt: f_lt,
+    softfloat.f_le: f_le,
+    softfloat.f_to_int: f_to_int,
+    softfloat.f_from_int: f_from_int,
 }
 REPLACED_WITH_FMA = {softfloat.f_fma: f_fma}
 ALWAYS_REPLACED = {

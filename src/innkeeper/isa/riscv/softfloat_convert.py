@@ -54,6 +54,12 @@ def rounds_away(mode: u32, sign: u64, whole: u64, rest: u64) -> bool:
 
 @inline
 def f_to_int(h: Hart, e: Const, m: Const, kind: Const, a: u64, rm: u32) -> u64:
+    """Do `to_int`; an engine that has a quicker way for some numbers replaces this."""
+    return to_int(h, e, m, kind, a, rm)
+
+
+@noinline
+def to_int(h: Hart, e: Const, m: Const, kind: Const, a: u64, rm: u32) -> u64:
     """Return the integer of `kind` (i32 u32 i64 u64) nearest in the rounding mode's sense.
 
     What does not fit is invalid (not inexact) and gives the nearest limit, a NaN the highest

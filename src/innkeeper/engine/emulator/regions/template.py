@@ -67,6 +67,8 @@ class TemplateCompiler(HandlerCompiler):
         self.writes: set[tuple[str, str]] = set()
         self.cold: list[str] = []
         self.uses_float = False
+        self.live, self.reached = True, set[str]()
+        self.completes = False
 
     def template(self) -> Template:
         """Compile; raises `Unsupported` for what only tier 0 can do."""
@@ -76,6 +78,8 @@ class TemplateCompiler(HandlerCompiler):
         self.body(self.tree.body)
         if not self.terminated:
             self.fall_off()
+        if not self.completes:
+            raise Unsupported(f"{self.instruction.name} always takes a slow path")
         text = "\n".join([*self.lines, *self.cold])
         if text.count("\n") > MAX_TEMPLATE_LINES:
             raise Unsupported(self.instruction.name)
@@ -98,6 +102,22 @@ class TemplateCompiler(HandlerCompiler):
         if "!alias.scope" not in text and (text.startswith("store ") or " = load " in text):
             text += HOST
         super().emit(text)
+
+    # ---- whether it can get through without a slow path
+
+    def start(self, label: str) -> None:
+        super().start(label)
+        self.live = label in self.reached
+
+    def jump_to(self, label: str) -> None:
+        if self.live:
+            self.reached.add(label)
+        super().jump_to(label)
+
+    def branch_on(self, condition: Value, then: str, other: str, weights: str = "") -> None:
+        if self.live:
+            self.reached |= {then, other}
+        super().branch_on(condition, then, other, weights)
 
     def prologue(self) -> None:
         names = [n for n, _ in self.signature.params]
@@ -179,6 +199,7 @@ class TemplateCompiler(HandlerCompiler):
         """End by a jump to one of the labels that the region fills in."""
         self.emit(f"br label %${label}$")
         self.terminated = True
+        self.completes |= self.live
 
     def fall_off(self) -> None:
         self.leave_by("next")
@@ -215,7 +236,7 @@ class TemplateCompiler(HandlerCompiler):
             target = function
         if self.is_inlined(target):
             return Calls.call_function(self, function, nodes)
-        if self.instruction.extension not in (*QUICK_ONLY, "C"):
+        if self.instruction.extension not in (*QUICK_ONLY, "Zfh", "C"):
             raise Unsupported(f"{self.instruction.name} calls {target.__qualname__}")
         return self.give_up("$punt$", target, nodes)
 
@@ -242,19 +263,19 @@ class TemplateCompiler(HandlerCompiler):
         self.start(on)
         return slow, self.tlb_address(entry, va)
 
-    def in_the_cold(self, label: str) -> tuple[list[str], str]:
+    def in_the_cold(self, label: str) -> tuple[list[str], str, bool]:
         """Start a block that comes after everything else; return what to give `back_from`."""
-        kept = self.lines, self.block
+        kept = self.lines, self.block, self.live
         self.lines = []
         self.start(label)
         return kept
 
-    def back_from(self, kept: tuple[list[str], str], join: str) -> str:
+    def back_from(self, kept: tuple[list[str], str, bool], join: str) -> str:
         """End the cold code, by a jump to `join` if it is open; return the block it came from."""
         self.jump_to(join)
         last = self.block
         self.cold += self.lines
-        self.lines, self.block = kept
+        self.lines, self.block, self.live = kept
         self.terminated = False
         return last
 
