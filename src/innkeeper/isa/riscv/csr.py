@@ -343,6 +343,18 @@ def update_timers(h: Hart) -> None:
     h.timer_lines = lines
 
 
+def changes_world(h: Hart, number: u32, status: u64) -> bool:
+    """Tell whether what follows a CSR write must be looked up anew; `status` was mstatus before.
+
+    Not so after those that only hold a value, nor after the supervisor has turned interrupts off,
+    or on with none to take.
+    """
+    if number == SSTATUS:
+        kept = ((h.mstatus ^ status) & ~u64(st.SIE | st.SPIE | st.SPP)) == 0
+        return not kept or ((h.mstatus & st.SIE) != 0 and (pending(h) & h.mie) != 0)
+    return number > FCSR and (number < SSCRATCH or number > STVAL)
+
+
 def write_status(h: Hart, value: u64, writable: u64) -> None:
     """Write mstatus or its view sstatus; MPP keeps to the privileges that exist."""
     if ((value & st.MPP) >> st.MPP_SHIFT) == 2:

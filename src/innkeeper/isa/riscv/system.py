@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.causes import BREAKPOINT, ECALL_U
-from innkeeper.isa.riscv.csr import csr_change, csr_read, csr_write, illegal
+from innkeeper.isa.riscv.csr import changes_world, csr_change, csr_read, csr_write, illegal
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.mmu import fence_instructions, fence_translations
 from innkeeper.isa.riscv.ops import Trap, pc_of, publish, resync, resync_to
@@ -18,60 +18,72 @@ SYSTEM = Extension("Zicsr")
 @SYSTEM.insn("csrrw", "csr rs1 001 rd 1110011", "rd, csr, rs1")
 def csrrw(h: Hart, i: Operands) -> None:
     publish(h)
+    status = h.mstatus
     value = h.x[i.rs1]
     h.x[i.rd] = csr_read(h, u32(i.imm), True)
     csr_write(h, u32(i.imm), value)
-    resync(h, i)
+    if changes_world(h, u32(i.imm), status):
+        resync(h, i)
 
 
 @SYSTEM.insn("csrrs", "csr rs1 010 rd 1110011", "rd, csr, rs1")
 def csrrs(h: Hart, i: Operands) -> None:
     publish(h)
+    status = h.mstatus
     bits = h.x[i.rs1]
     old = csr_read(h, u32(i.imm), i.rs1 != 0)
     h.x[i.rd] = old
     if i.rs1 != 0:
         csr_change(h, u32(i.imm), old, bits, u64(0))
-        resync(h, i)
+        if changes_world(h, u32(i.imm), status):
+            resync(h, i)
 
 
 @SYSTEM.insn("csrrc", "csr rs1 011 rd 1110011", "rd, csr, rs1")
 def csrrc(h: Hart, i: Operands) -> None:
     publish(h)
+    status = h.mstatus
     bits = h.x[i.rs1]
     old = csr_read(h, u32(i.imm), i.rs1 != 0)
     h.x[i.rd] = old
     if i.rs1 != 0:
         csr_change(h, u32(i.imm), old, u64(0), bits)
-        resync(h, i)
+        if changes_world(h, u32(i.imm), status):
+            resync(h, i)
 
 
 @SYSTEM.insn("csrrwi", "csr rs1 101 rd 1110011", "rd, csr, zimm")
 def csrrwi(h: Hart, i: Operands) -> None:
     publish(h)
+    status = h.mstatus
     h.x[i.rd] = csr_read(h, u32(i.imm), True)
     csr_write(h, u32(i.imm), u64(i.rs1))
-    resync(h, i)
+    if changes_world(h, u32(i.imm), status):
+        resync(h, i)
 
 
 @SYSTEM.insn("csrrsi", "csr rs1 110 rd 1110011", "rd, csr, zimm")
 def csrrsi(h: Hart, i: Operands) -> None:
     publish(h)
+    status = h.mstatus
     old = csr_read(h, u32(i.imm), i.rs1 != 0)
     h.x[i.rd] = old
     if i.rs1 != 0:
         csr_change(h, u32(i.imm), old, u64(i.rs1), u64(0))
-        resync(h, i)
+        if changes_world(h, u32(i.imm), status):
+            resync(h, i)
 
 
 @SYSTEM.insn("csrrci", "csr rs1 111 rd 1110011", "rd, csr, zimm")
 def csrrci(h: Hart, i: Operands) -> None:
     publish(h)
+    status = h.mstatus
     old = csr_read(h, u32(i.imm), i.rs1 != 0)
     h.x[i.rd] = old
     if i.rs1 != 0:
         csr_change(h, u32(i.imm), old, u64(0), u64(i.rs1))
-        resync(h, i)
+        if changes_world(h, u32(i.imm), status):
+            resync(h, i)
 
 
 @SYSTEM.insn("ecall", "00000000000000000000000001110011", "")
