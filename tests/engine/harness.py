@@ -108,10 +108,10 @@ class Tier0:
     ) -> None:
         """Start anew: RAM holds `image` and zeroes, every hart is reset and at `pc`.
 
-        `keep_code` keeps what was translated: the image must have the same code as before.
+        `keep_code` keeps what was translated of pages that stay as they are.
         """
         self.log = Log()
-        self.ram.write(RAM_BASE, image + bytes(self.ram.size_bytes - len(image)))
+        self._fill(image + bytes(self.ram.size_bytes - len(image)))
         for n, raw in enumerate(self.emulator.raw):
             self.emulator.reset_hart(n)
             raw.clock_gettime = 0  # time is instructions, as in the reference
@@ -122,6 +122,14 @@ class Tier0:
         if not keep_code:
             self.emulator.code.raw.breakpoint_count = 0
             self.emulator.reset_code()
+
+    def _fill(self, memory: bytes) -> None:
+        """Write RAM, and tell of each page that changes."""
+        for at in range(0, len(memory), 4096):
+            page = memory[at : at + 4096]
+            if self.ram.read(RAM_BASE + at, 4096) != page:
+                self.ram.write(RAM_BASE + at, page)
+                self.emulator.written(RAM_BASE + at, 4096)
 
     def run(self, *until: int, slices: int = SLICES, keep_code: bool = False) -> State:
         """Run until a hart's pc is one of `until` or everything waits."""

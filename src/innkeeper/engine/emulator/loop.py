@@ -257,7 +257,7 @@ def run_slice(h: Hart, length: i64) -> None:
     fp_enter(h)
     execute(h)
     fp_leave(h)
-    if traffic_of(h).enabled != 0 and h.budget < 0:
+    if traffic_of(h).enabled != 0 and h.budget < 0 and emu(h).step == 0:
         sample(h)
     done = u64(h.slice - h.budget)
     h.instret = h.instret + done

@@ -22,14 +22,21 @@ from innkeeper.native.elf import Image
 
 @record
 class CodePage:
-    """A page of guest code: its bytes, the address of its cells, and what undecoded ones hold."""
+    """A page of guest code: its bytes, the address of its cells, and what undecoded ones hold.
+
+    `undecoded` is 0 where all code counts as reached. `stops` are the places of breakpoints, in
+    whatever page.
+    """
 
     data: bytes
     cells: int
     undecoded: int
+    stops: frozenset[int]
 
     def was_reached(self, offset: int) -> bool:
-        """Tell whether the instruction at an offset has ever been executed."""
+        """Tell whether the instruction at an offset has ever been executed, and may be."""
+        if offset in self.stops:
+            return False
         handler = ctypes.c_uint64.from_address(self.cells + offset // 2 * CELL_BYTES).value
         return bool(handler != self.undecoded)
 

@@ -226,6 +226,9 @@ class RegionService:
         ram, size = emulator.config.ram_hva, emulator.config.ram_bytes
         code, codes = emulator.code.raw, emulator.raw[hart].banks[bank].code
         first_va, page_cells = va & -PAGE, emulator.page_cells
+        count = code.breakpoint_count
+        stops = frozenset(va & (PAGE - 1) for va in emulator.breakpoints[:count])
+        undecoded = 0 if self.mode == "eager" else code.handler_decode
 
         def read(delta: int) -> CodePage | None:
             page = ram_page
@@ -244,7 +247,8 @@ class RegionService:
             if number == 0:
                 return None
             cells = code.pool + (number - 1) * layout.CELL_PAGE_CELLS * 16
-            return CodePage(ctypes.string_at(ram + page * PAGE, PAGE), cells, code.handler_decode)
+            data = ctypes.string_at(ram + page * PAGE, PAGE)
+            return CodePage(data, cells, undecoded, stops)
 
         return read
 

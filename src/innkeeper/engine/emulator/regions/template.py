@@ -68,7 +68,7 @@ class TemplateCompiler(HandlerCompiler):
         self.cold: list[str] = []
         self.uses_float = False
         self.live, self.reached = True, set[str]()
-        self.completes = False
+        self.completes = self.effects = False
 
     def template(self) -> Template:
         """Compile; raises `Unsupported` for what only tier 0 can do."""
@@ -167,6 +167,7 @@ class TemplateCompiler(HandlerCompiler):
 
     def store(self, place: Place, value: Value) -> None:
         self.note(place, self.writes)
+        self.effects = True
         super().store(place, value)
 
     def convert(self, value: Value, kind: Any) -> Value:
@@ -230,13 +231,17 @@ class TemplateCompiler(HandlerCompiler):
     lower_host_fp_flags = lower_host_fp_set = refuse  # type: ignore[assignment]
 
     def call_function(self, function: Any, nodes: list[ast.expr]) -> Value | None:
-        """Inline what may be; a slow path that may be done again from the start goes to tier 0."""
+        """Inline what may be; a slow path that may be done again from the start goes to tier 0.
+
+        It may be where nothing has been changed yet; floating point changes only what doing it
+        again changes in the same way.
+        """
         target = self.module.replacements.get(function, function)
         if target is self.signature.function:
             target = function
         if self.is_inlined(target):
             return Calls.call_function(self, function, nodes)
-        if self.instruction.extension not in (*QUICK_ONLY, "Zfh", "C"):
+        if self.effects and self.instruction.extension not in (*QUICK_ONLY, "Zfh", "C"):
             raise Unsupported(f"{self.instruction.name} calls {target.__qualname__}")
         return self.give_up("$punt$", target, nodes)
 
@@ -293,6 +298,7 @@ class TemplateCompiler(HandlerCompiler):
         return Value(kind, self.assign(f"phi {t} [{quick}, %{hit}], [{value.ir}, %{miss}]"))
 
     def store_at(self, kind: Any, va: Value, value: Value) -> None:
+        self.effects = True
         slow, where = self.probe(va, kind.BITS // 8, "write_tag")
         join = self.fresh("put")
         self.emit(f"store {ir_type(kind)} {value.ir}, ptr {where}{GUEST}")
@@ -308,6 +314,7 @@ class TemplateCompiler(HandlerCompiler):
         self.start(join)
 
     def rw_at(self, kind: Any, va: Value) -> str:
+        self.effects = True
         slow, quick = self.probe(va, kind.BITS // 8, "write_tag")
         join = self.fresh("found")
         hit = self.block
