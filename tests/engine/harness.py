@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -179,6 +180,7 @@ def run_regions(image: bytes, pc: int, ends: Ends, setup: Setup = lambda _h: Non
     traffic = machine.emulator.regions.traffic
     before = traffic.stat_installed
     traffic.slice = FINDING_SLICE
+    ctypes.memset(ctypes.addressof(traffic.raw.samples), 0, ctypes.sizeof(traffic.raw.samples))
     machine.load(image, pc, setup)
     first = machine.run(*ends)
     traffic.slice = RUNNING_SLICE

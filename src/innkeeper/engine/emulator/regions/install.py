@@ -22,6 +22,7 @@ from innkeeper.engine.emulator.regions.layout import (
     MAX_REGION_PAGES,
     REGION_INSTALLED,
     RING_SLOTS,
+    SAMPLE_PATIENCE,
     SAMPLE_SLOTS,
     SAMPLE_TAKEN,
     Region,
@@ -319,7 +320,11 @@ def sample(h: Hart) -> None:
             return
         one.place = place
         one.count = u32(0)
-    if one.count < SAMPLE_TAKEN:
+    if one.count >= SAMPLE_TAKEN:
+        one.count = one.count + 1
+        if one.count > SAMPLE_TAKEN + SAMPLE_PATIENCE:
+            one.count = u32(0)
+    else:
         one.va = h.pc
         one.bank = bank
         one.hart = h.hart_id

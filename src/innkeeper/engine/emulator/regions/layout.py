@@ -15,6 +15,8 @@ REGION_NEW, REGION_INSTALLED, REGION_DROPPED = 0, 1, 2
 SAMPLE_SLOTS = 4096
 SAMPLE_TAKEN = 1 << 31
 """The count of a place that has been compiled."""
+SAMPLE_PATIENCE = 64
+"""A place that was compiled and is met so often again has other code now: it counts anew."""
 INDEX_SLOTS = 32768
 INDEX_ROOM = INDEX_SLOTS // 2
 """How many regions are known at most: the table stays half empty."""
