@@ -30,7 +30,7 @@ from innkeeper.native.values import Place, Value, ir_type, zero_of
 PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank, ptr %ram"
 CELL_BYTES = 16
 EXECUTE = "execute.cells"
-QUICK_ONLY = ("F", "D", "Zfh", "Zfa")
+QUICK_ONLY = ("F", "D", "Zfa")
 
 
 def size_value(kind: Any) -> Value:

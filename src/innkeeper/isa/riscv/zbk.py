@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Extension
-from innkeeper.native.intrinsics import bitreverse, bswap, noinline
+from innkeeper.native.intrinsics import bitreverse, bswap
 from innkeeper.native.types import i32, u8, u16, u32, u64
 
 ZBKB = Extension("Zbkb")
@@ -34,7 +34,6 @@ def brev8(h: Hart, i: Operands) -> None:
     h.x[i.rd] = bswap(bitreverse(h.x[i.rs1]))
 
 
-@noinline
 def permute_nibbles(table: u64, indices: u64) -> u64:
     """Look 16 nibbles up in a table of 16."""
     result = u64(0)
@@ -44,7 +43,6 @@ def permute_nibbles(table: u64, indices: u64) -> u64:
     return result
 
 
-@noinline
 def permute_bytes(table: u64, indices: u64) -> u64:
     """Look 8 bytes up in a table of 8; an index beyond it gives 0."""
     result = u64(0)
