@@ -286,6 +286,7 @@ class Emulator:
         It sleeps while it has nothing to do. `signals.halt` has it come back (`Exit.REQUEST`).
         Raises what its own host calls raised, as `run` does.
         """
+        self.regions.start()
         reason = EXITS[self._run_alone(self.harts[number].address)]
         if number in self._errors:
             raise self._errors.pop(number)
