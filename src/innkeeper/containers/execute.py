@@ -149,6 +149,10 @@ def _start(entering: EnteringProcess, options: dict[str, Any]) -> int:
         _attend(entering, pid)
         if options.get("pid-file"):
             write_pid_file(options["pid-file"], pid)
+        if not options.get("detach"):
+            from innkeeper.containers.foreground import hold_signals
+
+            hold_signals()
         channel.answer(SAVED)
         channel.next_report()
     except BaseException as error:

@@ -185,7 +185,8 @@ def seal_imports() -> None:
 
 
 def reset_signals() -> None:
-    """Undo what Python ignores: an ignored signal would stay so in the program."""
+    """Undo what Python ignores and a caller blocks: both would stay so in the program."""
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     for number in (_SIGPIPE, _SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
 

@@ -16,6 +16,11 @@ _OWN = {
 }  # fmt: skip
 
 
+def hold_signals() -> None:
+    """Keep signals for `attend`; to be called before the process can be known to run."""
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals() - _OWN)
+
+
 def attend(pid: int, terminal: Terminal | None) -> int:
     """Wait for a process; 128 and the signal's number when one ended it."""
     passed = _signal.valid_signals() - _OWN

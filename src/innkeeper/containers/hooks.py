@@ -33,6 +33,7 @@ def _run(hook: dict[str, Any], state: bytes) -> None:
             hook["path"],
             hook.get("args") or [hook["path"]],
             dict(one.partition("=")[::2] for one in hook.get("env", [])),
+            setsigmask=(),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, given, 0),
                 (os.POSIX_SPAWN_DUP2, output, 1),

@@ -38,7 +38,7 @@ class Launch:
         self.pid_file: str | None = None
         self.preserve_fds = 0
         self.pivot = self.keyring = True
-        self.wait_for_start = False
+        self.wait_for_start = self.foreground = False
         self.pid = 0
 
     def make(self) -> Container:
@@ -194,6 +194,10 @@ class Launch:
         container.save()
         if self.pid_file is not None:
             write_pid_file(self.pid_file, self.pid)
+        if self.foreground:
+            from innkeeper.containers.foreground import hold_signals
+
+            hold_signals()
         channel.answer(SAVED)
         if not self.wait_for_start and (report := channel.next_report()) is not None:
             raise ContainerError(f"unexpected report {report}")

@@ -39,6 +39,7 @@ def run_command(settings: Settings, options: dict[str, Any], args: list[str]) ->
     _check_console(launch.config, options.get("console-socket"), detached=detached)
     if not detached and not options.get("no-subreaper"):
         k.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
+    launch.foreground = not detached
     terminal = None
     if not detached and launch.config.process.get("terminal") and not launch.console_socket:
         from innkeeper.containers.terminal import Terminal

@@ -37,6 +37,7 @@ class Terminal:
         _signal.set_wakeup_fd(wake_to)
         for number in (passed | {_signal.SIGCHLD, _signal.SIGWINCH}) - _UNCATCHABLE:
             _signal.signal(number, _ignore)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, passed)
         self._make_raw()
         try:
             return self._loop(pid, wake)

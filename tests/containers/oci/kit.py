@@ -227,6 +227,12 @@ class Bundle:
         walk = os.walk("/sys/fs/cgroup")  # which passes over what other tests remove meanwhile
         return [Path(place) / name for place, names, _ in walk for name in names if self.id in name]
 
+    def mounts(self) -> list[str]:
+        """Return the host's mounts that have to do with this bundle; others come and go."""
+        marks = (str(self.directory), str(self.config["root"]["path"]), self.id)
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [line for line in lines if any(mark in line for mark in marks)]
+
     def clean(self) -> None:
         """Remove the container and see that nothing is left."""
         assert self.oci("delete", "--force", self.id).returncode == 0

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,10 +43,10 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def podman(runtime: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def podman(runtime: Path, archive: Path) -> Iterator[Run]:
     if shutil.which("podman") is None:
         pytest.skip("no podman on this host (apt-get install podman)")
-    home = tmp_path_factory.mktemp("podman")
+    home = Path(tempfile.mkdtemp(prefix="inn-podman-", dir="/tmp"))  # podman wants short paths
     command = [
         "podman", "--root", str(home / "root"), "--runroot", str(home / "run"), "--storage-driver", "vfs",
         "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", str(runtime),
@@ -64,6 +65,7 @@ def podman(runtime: Path, archive: Path, tmp_path_factory: pytest.TempPathFactor
     yield run
     run("rm", "-f", "-t", "0", "--all", check=False)
     run("rmi", "-f", "--all", check=False)
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def fresh(podman: Run, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
