@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -22,6 +20,9 @@ class Shelf:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Give a folder on the shelf's file system that is gone afterwards, come what may."""
+        import shutil
+        import tempfile
+
         parent = make_dir(self.root / "tmp")
         with storage_errors("make a temporary folder", parent):
             folder = Path(tempfile.mkdtemp(dir=parent))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ def listing(root: Path) -> dict[str, str]:
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
         if path.is_symlink():
-            found[name] = f"-> {path.readlink()}"
+            found[name] = f"-> {os.readlink(path)}"
         elif path.is_dir():
             found[name] = "/"
         elif path.is_file():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import UsageError
 from innkeeper.guests.config import DEFAULT_PATH
@@ -21,8 +21,11 @@ from innkeeper.guests.containers.security import (
     words_of,
 )
 from innkeeper.guests.containers.users import User, resolve_user
-from innkeeper.images.oci.documents import Config, Execution
-from innkeeper.images.oci.image import Image
+
+if TYPE_CHECKING:
+    from innkeeper.images.oci.documents import Config, Execution
+    from innkeeper.images.oci.image import Image
+    from innkeeper.images.oci.ready import ReadyConfig, ReadyExecution, ReadyImage
 
 OCI_VERSION = "1.2.0"
 CPU_PERIOD_US = 100_000
@@ -30,7 +33,7 @@ _ANNOTATION = "org.opencontainers.image."
 
 
 def make_bundle(
-    image: Image, command: Sequence[str], options: BundleOptions, *, root: Path
+    image: Image | ReadyImage, command: Sequence[str], options: BundleOptions, *, root: Path
 ) -> dict[str, Any]:
     """Return the `config.json` of a container that runs `command` (or what the image says).
 
@@ -69,7 +72,9 @@ def make_bundle(
     }
 
 
-def _arguments(execution: Execution, command: Sequence[str], options: BundleOptions) -> list[str]:
+def _arguments(
+    execution: Execution | ReadyExecution, command: Sequence[str], options: BundleOptions
+) -> list[str]:
     """Put entry point and command together: a command of the caller's replaces the image's `Cmd`,
     an entry point of the caller's replaces both."""
     entry, default = execution.entrypoint or [], execution.cmd or []
@@ -83,7 +88,9 @@ def _arguments(execution: Execution, command: Sequence[str], options: BundleOpti
     return list(words)
 
 
-def _environment(execution: Execution, options: BundleOptions, user: User) -> list[str]:
+def _environment(
+    execution: Execution | ReadyExecution, options: BundleOptions, user: User
+) -> list[str]:
     found: dict[str, str] = {"PATH": DEFAULT_PATH}
     if options.tty:
         found["TERM"] = "xterm"
@@ -98,7 +105,7 @@ def _environment(execution: Execution, options: BundleOptions, user: User) -> li
     return [f"{name}={value}" for name, value in found.items()]
 
 
-def _workdir(execution: Execution, options: BundleOptions) -> str:
+def _workdir(execution: Execution | ReadyExecution, options: BundleOptions) -> str:
     where = options.workdir or execution.working_dir or "/"
     return where if where.startswith("/") else f"/{where}"
 
@@ -113,7 +120,7 @@ def _capability_sets(bounding: list[str], added: list[str], user: User) -> dict[
     }  # fmt: skip
 
 
-def _mounts(execution: Execution, options: BundleOptions) -> list[dict[str, Any]]:
+def _mounts(execution: Execution | ReadyExecution, options: BundleOptions) -> list[dict[str, Any]]:
     found = defaults.mounts(
         network_is_host=options.network == "host",
         user_namespace=options.has_user_namespace,
@@ -236,7 +243,7 @@ def _mapping(mapped: IdMap) -> dict[str, int]:
     return {"containerID": mapped[0], "hostID": mapped[1], "size": mapped[2]}
 
 
-def _annotations(config: Config, options: BundleOptions) -> dict[str, str]:
+def _annotations(config: Config | ReadyConfig, options: BundleOptions) -> dict[str, str]:
     """Return the annotations that conversion.md derives from an image's configuration."""
     execution = config.execution
     facts = {

@@ -276,14 +276,14 @@ class Applier:
         if not target:
             raise _nothing(entry)
         source = (*self._parent(target[:-1]), target[-1])
-        if source == parts:
-            return
         if "/".join(target) in self._skipped:
             self._skipped.append("/".join(split(entry.path)))
             return
         kept = os.dup(self._ensure(source[:-1]))
         try:
             self._copy_up(source, kept, entry)
+            if source == parts:
+                return
             folder = self._ensure(parts[:-1])
             self._remove(parts, folder)
             folder = self._ensure(parts[:-1])
@@ -314,6 +314,10 @@ class Applier:
 
     def _whiteout(self, parent: Parts, name: str) -> None:
         if name == OPAQUE_WHITEOUT:
+            place = self._union.open(parent)
+            if place is None:
+                return  # nothing there that could be hidden
+            place.close()
             self._ensure(parent)
             self._union.opaque.add(parent)
             self._forget()

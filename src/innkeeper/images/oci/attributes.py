@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
 from innkeeper.base.record import record
-from innkeeper.images.tarsafe import Entry
+
+if TYPE_CHECKING:
+    from innkeeper.images.tarsafe import Entry
 
 OWNER_XATTR = "user.innkeeper.owner"
 MAX_XATTR_BYTES = 64 << 10

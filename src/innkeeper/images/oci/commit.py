@@ -61,7 +61,7 @@ def commit(
     reference = Reference.parse(name)
     differ, source, record = _differ(container_dir, store)
     with store.in_use():
-        base = read_image(store, record.image, record.manifest)
+        base = read_image(store, record.image, _descriptor(record))
         layer, diff_id = make_layer(store, lambda tar: write_changes(differ.changes(), source, tar))
         config = _config_of(base)
         config.setdefault("rootfs", {"type": "layers"})
@@ -193,6 +193,13 @@ def _differ(container_dir: Path, store: ContentStore) -> tuple[Differ, Path, Roo
     whole = record.kind == COPY
     source = found.path if whole else cast("Path", found.upper)
     return Differ(source, list(found.lower), whole=whole), source, record
+
+
+def _descriptor(record: RootfsRecord) -> Descriptor:
+    try:
+        return msgspec.convert(record.manifest, Descriptor)
+    except msgspec.ValidationError as error:
+        raise ImageError("a container's record is damaged", why=str(error)) from error
 
 
 def _config_of(image: Image) -> dict[str, Any]:

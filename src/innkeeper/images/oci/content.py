@@ -3,8 +3,9 @@
     XDG_DATA_HOME/innkeeper/oci/
         blobs/ALGORITHM/ENCODED    immutable content (image-layout.md "Blobs")
         partial/                   what has arrived of contents that are on their way
-        names/HASH.json            one file a name: what it is called, and the descriptor it means
+        names/NAME.json            one file a name: what it is called, and the descriptor it means
         layers/ layers-user/       unpacked layers (layer_store.py)
+        ready/                     what containers start from (ready.py)
         leases/                    which container holds on to which layers (rootfs.py)
         locks/ tmp/
 
@@ -26,6 +27,7 @@ import msgspec
 from innkeeper.base.errors import ImageError, IntegrityError, NotFoundError
 from innkeeper.images.oci.digest import Digest
 from innkeeper.images.oci.documents import MAX_MANIFEST_BYTES, Descriptor
+from innkeeper.images.oci.ready import name_path
 from innkeeper.images.paths import data_dir, make_dir, storage_errors
 from innkeeper.images.shelf import Shelf, sync_folder
 from innkeeper.images.transfer import Transfer
@@ -195,8 +197,7 @@ class ContentStore(Shelf):
             ) from error
 
     def _name_path(self, name: str) -> Path:
-        # A name may be longer than a file's name, and has slashes.
-        return self.root / "names" / f"{hashlib.sha256(name.encode()).hexdigest()}.json"
+        return name_path(self.root, name)
 
 
 def check(data: bytes, descriptor: Descriptor) -> None:

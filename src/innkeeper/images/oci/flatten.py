@@ -16,7 +16,7 @@ from innkeeper.images.oci.image import Image
 from innkeeper.images.oci.layers import Hashed, open_layer
 from innkeeper.images.progress import SILENT, Progress
 from innkeeper.images.tarsafe import Entry, Kind, Readable, TarReader
-from innkeeper.images.tree import Node, Tree
+from innkeeper.images.tree import MAX_DEPTH, MAX_LINKS_FOLLOWED, Node, Tree
 
 
 def flatten(image: Image, tree: Tree, *, progress: Progress = SILENT) -> None:
@@ -49,18 +49,53 @@ class _Layer:
             if entry.kind is Kind.DIR:
                 self._tree.unpack_entry(entry, data)
             return
-        path, name = "/".join(parts), parts[-1]
+        name = parts[-1]
+        # Once, and first: what is removed to make room may be the very link that leads there.
+        folder = self._real(parts[:-1])
+        path = "/".join([*folder, name])
         if name.startswith(WHITEOUT):
-            self._whiteout("/".join(parts[:-1]), name)
+            self._whiteout("/".join(folder), name)
             return
         if entry.kind is Kind.CHAR and entry.device == (0, 0):
             raise ImageError("a layer has a device that cannot be", why=f"{path[:200]!r} is 0:0")
+        target = entry.target
+        if entry.kind is Kind.HARDLINK:
+            *above, last = split(target) or [""]
+            target = "/".join([*self._real(above), last])
+            if self._tree.find(target, follow=False) is None:
+                raise ImageError("a layer has a hard link to nothing", why=repr(target[:200]))
+            if target == path:
+                return
         self._make_room(path, entry)
         xattrs = {key: value for key, value in entry.xattrs.items() if kept_xattr(key)}
-        self._tree.unpack_entry(replace(entry, path=path, xattrs=xattrs), data)
+        self._tree.unpack_entry(replace(entry, path=path, target=target, xattrs=xattrs), data)
         made = self._tree.find(path, follow=False)
         if made is not None:
             self._fresh.add(made)
+
+    def _real(self, parts: list[str]) -> list[str]:
+        """Return where a folder's path leads with its links followed, as `Union.resolve` does."""
+        trail: list[str] = []
+        nodes = [self._tree.root]
+        todo, budget = list(reversed(parts)), MAX_LINKS_FOLLOWED
+        while todo:
+            name = todo.pop()
+            if name == "..":
+                del trail[-1:]
+                nodes = nodes[: len(trail) + 1]
+                continue
+            node = nodes[-1].children.get(name) or Node(Kind.DIR)
+            if node.kind is not Kind.SYMLINK:
+                trail.append(name)
+                nodes.append(node)
+                continue
+            budget -= 1
+            if budget < 0 or len(todo) > MAX_DEPTH * 4:
+                raise ImageError("a path has too many links", why="/".join(parts)[:200])
+            if node.target.startswith("/"):
+                trail, nodes = [], [self._tree.root]
+            todo += [part for part in reversed(node.target.split("/")) if part not in ("", ".")]
+        return trail
 
     def _make_room(self, path: str, entry: Entry) -> None:
         """Remove what an entry replaces: only a directory over a directory stays."""

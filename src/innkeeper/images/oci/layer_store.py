@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,14 +21,14 @@ from innkeeper.images.oci.content import ContentStore
 from innkeeper.images.oci.digest import Digest
 from innkeeper.images.oci.documents import Descriptor
 from innkeeper.images.oci.image import Image
+from innkeeper.images.oci.ready import LAYER_NAME_CHARS, LAYER_RECORD, LAYER_ROOT, layer_path
+from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.paths import make_dir, storage_errors
 from innkeeper.images.progress import SILENT, Progress
-from innkeeper.images.prune import Tally
 from innkeeper.images.shelf import sync_folder
 
-NAME_CHARS = 24
-ROOT = "root"
-_RECORD = "layer.json"
+if TYPE_CHECKING:
+    from innkeeper.images.prune import Tally
 
 
 class LayerRecord(msgspec.Struct, frozen=True):
@@ -50,11 +50,11 @@ class LayerStore:
 
     def path(self, chain_id: str) -> Path:
         """Return the root folder of an unpacked layer."""
-        return self.folder / Digest(chain_id).encoded[:NAME_CHARS] / ROOT
+        return layer_path(self._store.root, Digest(chain_id), rootless=self._rootless)
 
     def has(self, chain_id: str) -> bool:
         """Tell whether a layer is unpacked."""
-        return (self.path(chain_id).parent / _RECORD).exists()
+        return (self.path(chain_id).parent / LAYER_RECORD).exists()
 
     def unpack(self, image: Image, *, progress: Progress = SILENT) -> list[Path]:
         """Return the image's unpacked layers, bottom first, unpacking those that are not yet.
@@ -76,7 +76,7 @@ class LayerStore:
     def _unpack(self, image: Image, chains: list[str], progress: Progress, token: int) -> None:
         for number, (layer, diff_id) in enumerate(image.layers()):
             chain = chains[number]
-            with self._store.lock(f"layer-{Digest(chain).encoded[:NAME_CHARS]}"):
+            with self._store.lock(f"layer-{Digest(chain).encoded[:LAYER_NAME_CHARS]}"):
                 if not self.has(chain):
                     lowers = [self.path(c) for c in reversed(chains[:number])]
                     self._unpack_one(layer, diff_id, chain, lowers)
@@ -90,7 +90,7 @@ class LayerStore:
         from innkeeper.images.tarsafe import TarReader
 
         with self._store.staging() as staging:
-            root = staging / "layer" / ROOT
+            root = staging / "layer" / LAYER_ROOT
             try:
                 with (
                     storage_errors("unpack a layer", root),
@@ -110,7 +110,7 @@ class LayerStore:
         folder = self.path(record.chain_id).parent
         make_dir(self.folder)
         with storage_errors("keep a layer", folder):
-            (staging / "layer" / _RECORD).write_bytes(msgspec.json.encode(record))
+            (staging / "layer" / LAYER_RECORD).write_bytes(msgspec.json.encode(record))
             if folder.exists():  # what a killed process left before it was whole
                 remove_tree(folder)
             _sync_all(staging)
@@ -119,7 +119,7 @@ class LayerStore:
 
     def record(self, chain_id: str) -> LayerRecord:
         """Return what is known of an unpacked layer."""
-        path = self.path(chain_id).parent / _RECORD
+        path = self.path(chain_id).parent / LAYER_RECORD
         try:
             return msgspec.json.decode(path.read_bytes(), type=LayerRecord)
         except (OSError, msgspec.DecodeError) as error:
@@ -127,7 +127,7 @@ class LayerStore:
 
     def prune(self, kept: set[str], tally: Tally) -> None:
         """Remove the layers whose chain is not among `kept`."""
-        names = {Digest(chain).encoded[:NAME_CHARS] for chain in kept}
+        names = {Digest(chain).encoded[:LAYER_NAME_CHARS] for chain in kept}
         for path in self.folder.glob("*"):
             if path.name in names:
                 continue
@@ -156,13 +156,3 @@ def _sync_all(folder: Path) -> None:
         ctypes.CDLL(None).syncfs(fd)
     finally:
         os.close(fd)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder with all in it, also where its owner may not write."""
-    if not path.exists():
-        return
-    if os.geteuid() != 0:
-        for folder, _, _ in os.walk(path):
-            os.chmod(folder, 0o700, follow_symlinks=True)
-    shutil.rmtree(path, ignore_errors=True)

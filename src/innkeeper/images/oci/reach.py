@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -21,14 +20,6 @@ from innkeeper.images.paths import storage_errors
 from innkeeper.images.prune import Pruned, Tally, sweep
 
 MAX_LEASE_BYTES = 1 << 20
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """What a container needs for as long as its folder is there."""
-
-    container: str
-    manifest: Descriptor
-    layers: tuple[str, ...] = ()
 
 
 def reachable(store: ContentStore, roots: list[Descriptor]) -> set[str]:
@@ -67,14 +58,15 @@ def prune(store: ContentStore) -> Pruned:
     tally = Tally()
     with store.pruning(), storage_errors("prune", store.root):
         leases = _live_leases(store, tally)
-        roots = [name.target for name in store.names()] + [lease.manifest for lease in leases]
+        roots = [name.target for name in store.names()] + [manifest for manifest, _ in leases]
         kept = reachable(store, roots)
         for path in (store.root / "blobs").glob("*/*"):
             if f"{path.parent.name}:{path.name}" not in kept:
                 tally.unlink(path)
-        for path in (store.root / "partial").glob("*"):
-            tally.unlink(path)
-        layers = {name for lease in leases for name in lease.layers}
+        for folder in ("partial", "ready"):
+            for path in (store.root / folder).glob("*"):
+                tally.unlink(path)
+        layers = {chain for _, chains in leases for chain in chains}
         layers |= {c for _, images in images_of(store) for i in images for c in chain_ids(i)}
         for unpacked in (LayerStore(store, rootless=False), LayerStore(store, rootless=True)):
             unpacked.prune(layers, tally)
@@ -82,29 +74,30 @@ def prune(store: ContentStore) -> Pruned:
     return Pruned(tally.files, tally.bytes)
 
 
-def lease_path(store: ContentStore, container: Path) -> Path:
-    """Return the file that says what a container needs."""
-    import hashlib
-
-    name = hashlib.sha256(os.fsencode(container.absolute())).hexdigest()
-    return store.root / "leases" / f"{name}.json"
-
-
-def read_lease(path: Path) -> Lease:
-    """Read a lease; `ImageError` when it is damaged."""
+def read_lease(path: Path) -> tuple[Path, Descriptor, tuple[str, ...]]:
+    """Read what a container needs; `ImageError` when it is damaged."""
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(MAX_LEASE_BYTES), type=Lease)
+            lease = msgspec.json.decode(file.read(MAX_LEASE_BYTES), type=_Lease)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ImageError(f"{path} is damaged", why=str(error)) from error
+    return Path(lease.container), lease.manifest, lease.layers
 
 
-def _live_leases(store: ContentStore, tally: Tally) -> list[Lease]:
+class _Lease(msgspec.Struct, frozen=True):
+    """As `rootfs.py` writes it."""
+
+    container: str
+    manifest: Descriptor
+    layers: tuple[str, ...] = ()
+
+
+def _live_leases(store: ContentStore, tally: Tally) -> list[tuple[Descriptor, tuple[str, ...]]]:
     leases = []
     for path in (store.root / "leases").glob("*.json"):
-        lease = read_lease(path)
-        if Path(lease.container).is_dir():
-            leases.append(lease)
+        container, manifest, layers = read_lease(path)
+        if container.is_dir():
+            leases.append((manifest, layers))
         else:
             tally.unlink(path)
     return leases

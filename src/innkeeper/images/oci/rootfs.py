@@ -9,31 +9,44 @@ Only what a start needs is imported here: unpacking, diff and commit come later,
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import ImageError, NotFoundError, StorageError
 from innkeeper.base.record import record
-from innkeeper.images.oci.content import ContentStore
-from innkeeper.images.oci.documents import Descriptor
-from innkeeper.images.oci.image import Image
-from innkeeper.images.oci.layer_store import LayerStore, chain_ids, remove_tree
+from innkeeper.images.locks import locked
 from innkeeper.images.oci.mounting import mount_overlay, overlay_data, unmount
+from innkeeper.images.oci.ready import (
+    ReadyImage,
+    descriptor_dict,
+    file_name,
+    layer_path,
+    note_ready,
+)
+from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.paths import make_dir, storage_errors
 from innkeeper.images.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from innkeeper.images.oci.content import ContentStore
+    from innkeeper.images.oci.image import Image
 
 RECORD_FILE = "rootfs.json"
 OVERLAY, COPY = "overlay", "copy"
 MAX_RECORD_BYTES = 1 << 20
 
 
-class RootfsRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container's root file system was made from; `layers` are ChainIDs, bottom first."""
+@record(kw_only=True)
+class RootfsRecord:
+    """What a container's root file system was made from; `layers` are ChainIDs, bottom first.
+
+    `manifest` is the image's descriptor as JSON has it.
+    """
 
     image: str
-    manifest: Descriptor
+    manifest: dict[str, Any]
     layers: tuple[str, ...]
     kind: str
     rootless: bool
@@ -58,7 +71,7 @@ class RootfsMount:
 
 
 def prepare_rootfs(
-    image: Image,
+    image: Image | ReadyImage,
     container_dir: Path,
     *,
     rootless: bool,
@@ -73,41 +86,56 @@ def prepare_rootfs(
     anywhere else. `mount=False` prepares the overlay and leaves the mounting to the caller. What
     is made stays until `release_rootfs`, and keeps the image's layers from being pruned.
     """
-    store = image.store
     make_dir(container_dir)
-    with store.in_use():
-        layers = LayerStore(store, rootless=rootless)
-        lower = tuple(reversed(layers.unpack(image, progress=progress)))
-        _hold(store, image, container_dir)
+    ready = _make_ready(image, container_dir, rootless=rootless, progress=progress)
     chosen: RootfsMount | None = None
     if overlay is not False:
-        chosen = _overlay(container_dir, lower, rootless=rootless, mount=mount, must=bool(overlay))
+        chosen = _overlay(
+            container_dir, ready.lower, rootless=rootless, mount=mount, must=bool(overlay)
+        )
     if chosen is None:
-        chosen = _copy(container_dir, lower, rootless=rootless)
-    made = RootfsRecord(
-        image=image.name,
-        manifest=image.descriptor,
-        layers=tuple(chain_ids(image)),
-        kind=chosen.kind,
-        rootless=rootless,
-    )
+        chosen = _copy(container_dir, ready.lower, rootless=rootless)
+    document = {
+        "image": ready.name, "manifest": ready.manifest, "layers": list(ready.chains),
+        "kind": chosen.kind, "rootless": rootless,
+    }  # fmt: skip
     with storage_errors("keep a container", container_dir):
-        (container_dir / RECORD_FILE).write_bytes(msgspec.json.encode(made))
+        (container_dir / RECORD_FILE).write_text(json.dumps(document))
     return chosen
+
+
+def _make_ready(
+    image: Image | ReadyImage, container_dir: Path, *, rootless: bool, progress: Progress
+) -> ReadyImage:
+    """Return the image with its layers unpacked, and held on to for the container."""
+    if isinstance(image, ReadyImage):
+        assert image.rootless == rootless
+        with locked(image.root / "locks/prune.lock", shared=True):
+            _hold(image, container_dir)
+        if all(path.is_dir() for path in image.lower):  # not pruned before it was held
+            return image
+        raise NotFoundError(f"image {image.name} was removed meanwhile", fix="try again")
+    from innkeeper.images.oci.layer_store import LayerStore, chain_ids
+    from innkeeper.images.oci.ready import ReadyConfig
+
+    with image.store.in_use():
+        layers = LayerStore(image.store, rootless=rootless).unpack(image, progress=progress)
+        chains = chain_ids(image)
+        note_ready(image, chains, arch=image.platform.architecture, rootless=rootless)
+        ready = ReadyImage(
+            name=image.name, root=image.store.root, manifest=descriptor_dict(image.descriptor),
+            chains=tuple(chains), lower=tuple(reversed(layers)), config=ReadyConfig(),
+            rootless=rootless,
+        )  # fmt: skip
+        _hold(ready, container_dir)
+    return ready
 
 
 def open_rootfs(container_dir: Path, store: ContentStore) -> tuple[RootfsRecord, RootfsMount]:
     """Return what `prepare_rootfs` made in a folder; `NotFoundError` when it made nothing."""
-    path = container_dir / RECORD_FILE
-    try:
-        with path.open("rb") as file:
-            made = msgspec.json.decode(file.read(MAX_RECORD_BYTES), type=RootfsRecord)
-    except FileNotFoundError:
-        raise NotFoundError(f"{container_dir} has no root file system of ours") from None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ImageError(f"{path} is damaged", why=str(error)) from error
-    layers = LayerStore(store, rootless=made.rootless)
-    lower = tuple(layers.path(chain) for chain in reversed(made.layers))
+    made = _read_record(container_dir)
+    layers = made.layers
+    lower = tuple(layer_path(store.root, c, rootless=made.rootless) for c in reversed(layers))
     root = container_dir / "rootfs"
     if made.kind == COPY:
         return made, RootfsMount(path=root, kind=COPY, lower=lower)
@@ -117,6 +145,18 @@ def open_rootfs(container_dir: Path, store: ContentStore) -> tuple[RootfsRecord,
         path=root, kind=OVERLAY, lower=lower, upper=upper, work=work, options=options,
         mounted=os.path.ismount(root),
     )  # fmt: skip
+
+
+def _read_record(container_dir: Path) -> RootfsRecord:
+    path = container_dir / RECORD_FILE
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(MAX_RECORD_BYTES))
+        return RootfsRecord(**{**found, "layers": tuple(found["layers"])})
+    except FileNotFoundError:
+        raise NotFoundError(f"{container_dir} has no root file system of ours") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ImageError(f"{path} is damaged", why=str(error)) from error
 
 
 def remount_rootfs(container_dir: Path, store: ContentStore) -> RootfsMount:
@@ -130,22 +170,37 @@ def remount_rootfs(container_dir: Path, store: ContentStore) -> RootfsMount:
     return found
 
 
-def release_rootfs(container_dir: Path, store: ContentStore) -> None:
-    """Unmount and remove a container's root file system; nothing happens when there is none."""
-    from innkeeper.images.oci.reach import lease_path
+def release_rootfs(container_dir: Path, store: ContentStore | Path) -> None:
+    """Unmount and remove a container's root file system; nothing happens when there is none.
 
+    `store` is the content store or its folder.
+    """
     unmount(container_dir / "rootfs")
     for name in ("rootfs", "upper", "work", "empty"):
         remove_tree(container_dir / name)
     (container_dir / RECORD_FILE).unlink(missing_ok=True)
-    lease_path(store, container_dir).unlink(missing_ok=True)
+    root = store if isinstance(store, Path) else store.root
+    lease_path(root, container_dir).unlink(missing_ok=True)
 
 
-def _hold(store: ContentStore, image: Image, container_dir: Path) -> None:
-    from innkeeper.images.oci.reach import Lease, lease_path
+def lease_path(root: Path, container_dir: Path) -> Path:
+    """Return the file that says what a container needs of the content store at `root`."""
+    return root / "leases" / f"{file_name(os.fspath(container_dir.absolute()))}.json"
 
-    lease = Lease(str(container_dir.absolute()), image.descriptor, tuple(chain_ids(image)))
-    store.write(lease_path(store, container_dir), msgspec.json.encode(lease))
+
+def _hold(image: ReadyImage, container_dir: Path) -> None:
+    """Say what the container needs, so that `prune` leaves it; it must not run meanwhile."""
+    lease = {
+        "container": str(container_dir.absolute()),
+        "manifest": image.manifest,
+        "layers": list(image.chains),
+    }
+    path = lease_path(image.root, container_dir)
+    make_dir(path.parent)
+    temporary = path.with_name(f"{os.getpid()}.new")
+    with storage_errors("keep a container", path):
+        temporary.write_text(json.dumps(lease))
+        os.replace(temporary, path)
 
 
 def _overlay(

@@ -1,0 +1,168 @@
+"""Images that containers start from without reading their documents again.
+
+Starting a container must not cost the import of a validator, a hash library and an HTTP client. So
+the first start of an image notes what later ones need, checked as it then is:
+
+    ready/NAME.ARCH[.user].json    what the name means, its configuration, its layers' ChainIDs
+
+A note counts while the name still means the same manifest and every layer is still unpacked;
+`prune` removes all of them. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from innkeeper.base.record import field, record
+from innkeeper.images.paths import data_dir
+
+if TYPE_CHECKING:
+    from innkeeper.images.oci.image import Image
+
+LAYER_NAME_CHARS = 24
+LAYER_ROOT, LAYER_RECORD = "root", "layer.json"
+MAX_NOTE_BYTES = 8 << 20
+_MAX_FILE_CHARS = 180
+
+
+@record(kw_only=True)
+class ReadyExecution:
+    """The fields of `documents.Execution` under the same names."""
+
+    user: str | None = None
+    exposed_ports: dict[str, Any] | None = None
+    env: list[str] | None = None
+    entrypoint: list[str] | None = None
+    cmd: list[str] | None = None
+    volumes: dict[str, Any] | None = None
+    working_dir: str | None = None
+    labels: dict[str, str] | None = None
+    stop_signal: str | None = None
+
+
+@record(kw_only=True)
+class ReadyConfig:
+    """The fields of `documents.Config` that a bundle is made of."""
+
+    architecture: str = ""
+    os: str = ""
+    variant: str = ""
+    created: str | None = None
+    author: str | None = None
+    execution: ReadyExecution = field(default_factory=ReadyExecution)
+
+
+@record(kw_only=True)
+class ReadyImage:
+    """An image that is unpacked: `lower` are its layers' folders, top first.
+
+    `manifest` is the descriptor as JSON has it; `root` is the content store's folder.
+    """
+
+    name: str
+    root: Path
+    manifest: dict[str, Any]
+    chains: tuple[str, ...]
+    lower: tuple[Path, ...]
+    config: ReadyConfig
+    rootless: bool
+
+
+def find_ready(
+    text: str, *, arch: str, rootless: bool, root: Path | None = None
+) -> ReadyImage | None:
+    """Return the image that `text` names (`latest` when it has no tag), if it is ready as it is.
+
+    `arch` is OCI's name of the architecture. None means nothing: `image.find_image` then says
+    what there is, and `prepare_rootfs` makes it ready.
+    """
+    root = root or data_dir() / "oci"
+    tagged = text if ":" in text.rpartition("/")[2] else f"{text}:latest"
+    if "@" in text:
+        return None
+    named = _read(name_path(root, tagged))
+    note = _read(_path(root, tagged, arch, rootless=rootless))
+    if not named or not note or named.get("target", {}).get("digest") != note.get("target"):
+        return None
+    chains = tuple(note["chains"])
+    lower = tuple(layer_path(root, chain, rootless=rootless) for chain in reversed(chains))
+    if not all((path.parent / LAYER_RECORD).exists() for path in lower):
+        return None
+    config = dict(note["config"])
+    execution = ReadyExecution(**config.pop("execution"))
+    return ReadyImage(
+        name=tagged, root=root, manifest=note["manifest"], chains=chains, lower=lower,
+        config=ReadyConfig(execution=execution, **config), rootless=rootless,
+    )  # fmt: skip
+
+
+def note_ready(image: Image, chains: list[str], *, arch: str, rootless: bool) -> None:
+    """Note what later starts need of an image whose layers are unpacked."""
+    target = image.store.lookup(image.name)
+    if target is None:  # by digest or by id: there is no name to come back to
+        return
+    config, execution = image.config, image.config.execution
+    document = {
+        "target": target.digest,
+        "manifest": descriptor_dict(image.descriptor),
+        "chains": chains,
+        "config": {
+            **{name: getattr(config, name) for name in _plain_fields(ReadyConfig)},
+            "execution": {name: getattr(execution, name) for name in _plain_fields(ReadyExecution)},
+        },
+    }
+    path = _path(image.store.root, image.name, arch, rootless=rootless)
+    image.store.write(path, json.dumps(document).encode())
+
+
+def descriptor_dict(descriptor: Any) -> dict[str, Any]:
+    """Return type, digest and size of a descriptor as JSON has them."""
+    return {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+    }
+
+
+def layer_path(root: Path, chain: str, *, rootless: bool) -> Path:
+    """Return the root folder of an unpacked layer."""
+    folder = "layers-user" if rootless else "layers"
+    return root / folder / chain.partition(":")[2][:LAYER_NAME_CHARS] / LAYER_ROOT
+
+
+def name_path(root: Path, name: str) -> Path:
+    """Return the file that says what a name means."""
+    return root / "names" / f"{file_name(name)}.json"
+
+
+def file_name(text: str) -> str:
+    """Return a file's name for any text, legible while it is short."""
+    quoted = quote(text, safe="")
+    if len(quoted) <= _MAX_FILE_CHARS:
+        return quoted
+    import hashlib
+
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _path(root: Path, name: str, arch: str, *, rootless: bool) -> Path:
+    return root / "ready" / f"{file_name(name)}.{arch}{'.user' if rootless else ''}.json"
+
+
+def _plain_fields(kind: Any) -> list[str]:
+    return [name for name in kind.__record_fields__ if name != "execution"]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Read a file of ours; one that is damaged counts as missing."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            found = json.loads(file.read(MAX_NOTE_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
