@@ -14,6 +14,7 @@ EXTENSION_NAMES = (
     "zicond", "zicsr", "zifencei", "zihintntl", "zihintpause", "zihpm", "zimop", "za64rs", "zawrs",
     "zfa", "zfh", "zfhmin", "zca", "zcb", "zcd", "zcmop", "zba", "zbb", "zbc", "zbkb", "zbkc",
     "zbkx", "zbs", "zknd", "zkne", "zknh", "zvbb", "zvbc", "zvfh", "zvfhmin", "zvkb",
+    "zvkg", "zvkned", "zvknha", "zvknhb",
     "ssccptr", "sscofpmf", "sscounterenw", "ssnpm", "sstc", "sstvala", "sstvecd", "ssu64xl",
     "svade", "svbare", "svinval", "svnapot", "svpbmt", "svvptc",
 )  # fmt: skip

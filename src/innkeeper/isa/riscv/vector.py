@@ -18,6 +18,8 @@ from innkeeper.isa.riscv import (
 )
 from innkeeper.isa.riscv.v_encoding import V
 from innkeeper.isa.riscv.zvbb import ZVBB, ZVBC
+from innkeeper.isa.riscv.zvkned import ZVKNED
+from innkeeper.isa.riscv.zvknh import ZVKG, ZVKNH
 
 MODULES = (
     v_compare, v_config, v_fixed, v_float, v_float_compare, v_float_convert, v_float_fused,
@@ -29,5 +31,8 @@ VECTOR = (
     V,
     ZVBB,
     ZVBC,
+    ZVKNED,
+    ZVKNH,
+    ZVKG,
 )
 """The extensions."""
