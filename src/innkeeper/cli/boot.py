@@ -99,6 +99,7 @@ def boot_config(options: dict[str, Any]) -> BootConfig:
         raw=options["raw"],
         arch=options["arch"],
         cpus=options["cpus"],
+        icount=options["icount"],
         memory_bytes=options["memory"],
         timeout_s=options["timeout"],
         name=options["name"],

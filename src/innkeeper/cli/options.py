@@ -72,6 +72,8 @@ machine_options = combined(
                      help="Share the host directory SRC as DST in the guest."),
         click.option("--timeout", type=duration, default=None, metavar="TIME",
                      help="End the guest after this long, with exit status 124."),
+        click.option("--icount", is_flag=True,
+                     help="Count time in instructions, so that a run can be repeated exactly."),
         click.option("--name", default=None, help="A name for the guest."),
         click.option("--explain", is_flag=True, help="Say what would be done, and do nothing."),
     ]

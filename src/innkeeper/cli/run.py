@@ -120,6 +120,7 @@ def run_config(options: dict[str, Any]) -> RunConfig:
         mirror=options["mirror"],
         arch=options["arch"],
         cpus=options["cpus"],
+        icount=options["icount"],
         memory_bytes=options["memory"],
         engine=options["engine"],
         kernel=Path(kernel).absolute() if kernel else None,

@@ -3,7 +3,6 @@ streams."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from innkeeper.base.errors import UsageError
 from innkeeper.base.log import log
 from innkeeper.base.record import record
 from innkeeper.devices.virtio.device import VirtioDevice
-from innkeeper.devices.virtio.entropy import Entropy
 from innkeeper.firmware.boot import BootPlan, plan_boot
 from innkeeper.firmware.kernel_image import Kind
 from innkeeper.firmware.loader import Raw
@@ -21,6 +19,7 @@ from innkeeper.guests.devices import MakeDevice, share_makers
 from innkeeper.guests.io import GuestIO
 from innkeeper.guests.loop import ConsoleLoop
 from innkeeper.guests.machine_thread import MachineThread
+from innkeeper.guests.randomness import Randomness
 from innkeeper.machines.outcome import End, Outcome
 from innkeeper.machines.virt import VirtConfig, VirtMachine
 from innkeeper.memory.ram import GuestMemory
@@ -28,7 +27,6 @@ from innkeeper.memory.ram import GuestMemory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SEED_BYTES = 64
 FAILURE_STATUS = 1
 MAX_STATUS = 255
 
@@ -48,11 +46,13 @@ def prepare_boot(config: BootConfig) -> PreparedBoot:
     if config.engine != "emulate":
         raise UsageError(f"there is no engine {config.engine!r} yet", fix="use --engine emulate")
     kernel, bios = _roles(config)
+    randomness = Randomness.of(repeated=config.icount)
     machine = VirtConfig(
         hart_count=config.cpus,
         ram_bytes=config.memory_bytes,
-        devices=[Entropy, *map(_disk, config.disks), *share_makers(config.volumes)],
-        rng_seed=os.urandom(SEED_BYTES),
+        devices=[randomness.entropy, *map(_disk, config.disks), *share_makers(config.volumes)],
+        rng_seed=randomness.seed,
+        icount=config.icount,
     )
     plan = plan_boot(
         machine.board(),

@@ -76,7 +76,11 @@ class TerminalSize:
 
 @record(kw_only=True)
 class MachineConfig:
-    """What `run` and `boot` have in common."""
+    """What `run` and `boot` have in common.
+
+    With `icount` time is counted in instructions and nothing is random: a guest that is run again
+    with the same input does the same, instruction for instruction.
+    """
 
     arch: str = "riscv64"
     cpus: int = 1
@@ -87,6 +91,7 @@ class MachineConfig:
     volumes: tuple[Volume, ...] = ()
     timeout_s: float | None = None
     name: str | None = None
+    icount: bool = False
 
     def __post_init__(self) -> None:
         if self.cpus < 1:

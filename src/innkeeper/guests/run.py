@@ -19,6 +19,7 @@ from innkeeper.guests.devices import MakeDevice, scratch_disk_maker, share_maker
 from innkeeper.guests.io import GuestIO
 from innkeeper.guests.loop import ConsolePorts, SessionLoop
 from innkeeper.guests.machine_thread import ConsoleLog, MachineThread
+from innkeeper.guests.randomness import Randomness
 from innkeeper.guests.request import (
     VOLUME_TAG,
     DiskRoot,
@@ -37,7 +38,6 @@ CMDLINE = "console=ttyS0 quiet panic=-1 cryptomgr.notests initcall_blacklist=jen
 and the calibration of an entropy source that a guest seeded by its host has no use for
 (Linux Documentation/admin-guide/kernel-parameters.rst)."""
 
-SEED_BYTES = 64
 WORKING_BYTES = 64 * MIB
 DEFAULT_SUITE = "trixie"
 OCI_SUITE = "oci"  # as images/oci/machine.py has it
@@ -113,11 +113,11 @@ def prepare(config: RunConfig, *, store: Store, progress: Progress = SILENT) -> 
     config, image = _image(config, store, progress)
     holds = ExitStack()
     holds.enter_context(store.in_use())
-    devices = _devices(config, image, store)
-    seed = os.urandom(SEED_BYTES)
+    randomness = Randomness.of(repeated=config.icount)
+    devices = _devices(config, image, store, randomness)
     machine = VirtConfig(
-        hart_count=config.cpus, ram_bytes=config.memory_bytes, devices=devices, rng_seed=seed,
-        pcie=True,
+        hart_count=config.cpus, ram_bytes=config.memory_bytes, devices=devices,
+        rng_seed=randomness.seed, pcie=True, icount=config.icount,
     )  # fmt: skip
     initrd = _initrd(config, image, store, holds)
     cmdline = " ".join(part for part in (CMDLINE, config.append) if part)
@@ -186,17 +186,17 @@ def describe_ports(config: RunConfig) -> str:
     return ", ".join(port.name for port in port_configs(config))
 
 
-def _devices(config: RunConfig, image: Manifest, store: Store) -> list[MakeDevice]:
+def _devices(
+    config: RunConfig, image: Manifest, store: Store, randomness: Randomness
+) -> list[MakeDevice]:
     """Return makers of the run's virtio devices: console, entropy, disk, shares."""
-    from innkeeper.devices.virtio.entropy import Entropy
-
     ports = port_configs(config)
     size = config.terminal
     makers: list[MakeDevice] = [
         lambda memory: Console(
             memory, ports, columns=size.columns, rows=size.rows, rows_first=True
         ),
-        Entropy,
+        randomness.entropy,
     ]
     if image.disk is not None:
         makers.append(scratch_disk_maker(store.blob_path(image.disk)))

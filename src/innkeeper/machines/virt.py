@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,7 +28,9 @@ from innkeeper.firmware import virt_layout as at
 from innkeeper.firmware.boot import BootPlan, Mode
 from innkeeper.firmware.virt_tree import HartSpec, VirtBoard
 from innkeeper.isa.riscv import profiles
+from innkeeper.isa.riscv.causes import IRQ_MTI, IRQ_STI
 from innkeeper.isa.riscv.hart import NS_PER_TICK
+from innkeeper.machines.clock import Clock, HostClock, VirtualClock
 from innkeeper.machines.lock import MachineLock
 from innkeeper.machines.outcome import End, Outcome
 from innkeeper.machines.sbi import BoardSbi
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 SSIP, MSIP, SEIP, MEIP = 1 << 1, 1 << 3, 1 << 9, 1 << 11
 LONGEST_SLEEP_S = 3600.0
+NO_TIMER = (1 << 64) - 1
 
 
 @record
@@ -50,7 +52,8 @@ class VirtConfig:
 
     `devices` make a virtio device each, given guest memory; the first eight sit on virtio-mmio,
     the rest on PCIe, or all of them with `pcie`. `rng_seed` goes to the guest through the device
-    tree.
+    tree. With `icount` time is a function of the instructions executed, and harts take turns
+    (docs/virt-board.md).
     """
 
     hart_count: int = 1
@@ -58,6 +61,7 @@ class VirtConfig:
     devices: Sequence[Callable[[GuestMemory], VirtioDevice]] = field(default_factory=tuple)
     rng_seed: bytes = b""
     pcie: bool = False
+    icount: bool = False
 
     def board(self) -> VirtBoard:
         """Return the board for the boot plan and the device tree."""
@@ -101,7 +105,13 @@ class VirtMachine:
         self.memory = GuestMemory([self.ram])
         self.bus = Bus()
         self.emulator = Emulator(
-            EmulatorConfig(config.hart_count, at.DRAM_BASE, config.ram_bytes, self.ram.hva),
+            EmulatorConfig(
+                hart_count=config.hart_count,
+                ram_base=at.DRAM_BASE,
+                ram_bytes=config.ram_bytes,
+                ram_hva=self.ram.hva,
+                icount=config.icount,
+            ),
             HostCalls(self._read, self._write, self._sbi),
         )
         self.lock = MachineLock(self.emulator.request_exit)
@@ -111,13 +121,12 @@ class VirtMachine:
         self._threads: HartThreads | None = None
         self._plan: BootPlan | None = None
         self.harts = self.emulator.raw
-        self._time_base_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self._virtual = VirtualClock(self.emulator) if config.icount else None
+        self.clock: Clock = self._virtual or HostClock(self.emulator)
         self._alarm_ns: int | None = None
         self.virtio: list[VirtioDevice] = []
         self.sbi = BoardSbi(self)
         self._plug()
-        for raw in self.harts:
-            raw.time_base = self._time_base_ns
 
     # ---- wiring
 
@@ -134,12 +143,12 @@ class VirtMachine:
         bus.map(at.UART.base, at.UART.size, self.uart, "uart")
         mswi = AclintMswi(count, set_msip=self._set_msip)
         bus.map(at.CLINT.base, MSWI_SIZE_BYTES, mswi, "aclint mswi")
-        mtimer = AclintMtimer(count, clock=self.time, set_mtimecmp=self._set_mtimecmp)
+        mtimer = AclintMtimer(count, clock=self.clock.ticks, set_mtimecmp=self._set_mtimecmp)
         bus.map(at.CLINT.base + MSWI_SIZE_BYTES, MTIMER_SIZE_BYTES, mtimer, "aclint mtimer")
         sswi = AclintSswi(count, set_ssip=self._set_ssip)
         bus.map(at.SSWI.base, SSWI_SIZE_BYTES, sswi, "aclint sswi")
         self.rtc = GoldfishRtc(
-            self.plic.line(at.RTC_IRQ), clock_ns=time.time_ns, set_alarm=self._set_alarm
+            self.plic.line(at.RTC_IRQ), clock_ns=self.clock.wall_ns, set_alarm=self._set_alarm
         )
         bus.map(at.RTC.base, at.RTC.size, self.rtc, "rtc")
         bus.map(at.TEST.base, at.TEST.size, TestFinisher(self._finish), "test finisher")
@@ -188,7 +197,7 @@ class VirtMachine:
         self.emulator.signals.set_pending(hart, SSIP, on=True)
 
     def _set_mtimecmp(self, hart: int, value: int) -> None:
-        self.emulator.signals.set_mtimecmp(hart, value, now=self.time())
+        self.emulator.signals.set_mtimecmp(hart, value, now=self.clock.ticks())
 
     def _set_alarm(self, time_ns: int | None) -> None:
         self._alarm_ns = time_ns
@@ -198,17 +207,12 @@ class VirtMachine:
         """Return when the real-time clock's alarm is due, in seconds from now."""
         if self._alarm_ns is None:
             return None
-        return max(self._alarm_ns - time.time_ns(), 0) / 1e9
+        return max(self._alarm_ns - self.clock.wall_ns(), 0) / 1e9
 
     def expire_alarm(self) -> None:
         """Let the alarm go off if it is due; the lock is held."""
-        if self._alarm_ns is not None and time.time_ns() >= self._alarm_ns:
+        if self._alarm_ns is not None and self.clock.wall_ns() >= self._alarm_ns:
             self.rtc.expire()
-
-    def time(self) -> int:
-        """Return the machine's time in ticks of 100 ns since it was made."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        return (now - self._time_base_ns) // NS_PER_TICK
 
     # ---- what the harts call
 
@@ -312,12 +316,13 @@ class VirtMachine:
     def run(self) -> Outcome:
         """Run until the guest powers off, resets, or `stop` is called.
 
-        The harts of a machine with more than one run at once, each on its own thread, unless a
-        debugger is attached; else they take turns on this one.
+        The harts of a machine with more than one run at once, each on its own thread. With `icount`
+        or a debugger they take turns on this one.
         """
         try:
             while self.outcome is None:
-                if self.config.hart_count > 1 and self.debugger is None:
+                together = self.config.hart_count > 1 and not self.config.icount
+                if together and self.debugger is None:
                     self._run_at_once()
                 else:
                     self._run_in_turns()
@@ -362,8 +367,14 @@ class VirtMachine:
             self.debugger.stopped(reason)
         self.lock.yield_to_others()
         self.expire_alarm()
-        if reason is Exit.IDLE and self.outcome is None:
+        if reason is Exit.IDLE and self.outcome is None and not self._skip_time():
             self.lock.sleep(self._sleep_s(), since=seen)
+
+    def _skip_time(self) -> bool:
+        """Let virtual time, if that is what counts, pass until something happens by itself."""
+        if self._virtual is None:
+            return False
+        return self._virtual.skip(self._next_timer(), self._alarm_ns)
 
     def crash(self, hart: int) -> MachineError:
         """Return what to say of a guest that traps with no trap handler set."""
@@ -375,10 +386,20 @@ class VirtMachine:
             fix="is this file meant for this machine? --gdb shows how it gets there",
         )
 
+    def _next_timer(self) -> int | None:
+        """Return the tick at which a timer can next wake a hart."""
+        due = [
+            timer
+            for h in self.harts
+            for timer, bit in ((h.mtimecmp, IRQ_MTI), (h.stimecmp, IRQ_STI))
+            if not h.stop and h.mie >> bit & 1 and timer != NO_TIMER
+        ]
+        return min(due, default=None)
+
     def _sleep_s(self) -> float:
         """Return how long nothing can happen by itself, in seconds."""
-        deadline: int = min(min(h.mtimecmp, h.stimecmp) for h in self.harts)
-        alarm_s = self.alarm_in_s()
+        alarm_s, timer = self.alarm_in_s(), self._next_timer()
         longest = LONGEST_SLEEP_S if alarm_s is None else min(alarm_s, LONGEST_SLEEP_S)
-        ticks = deadline - self.time()
-        return min(max(ticks, 0) * NS_PER_TICK / 1e9, longest)
+        if timer is None:
+            return longest
+        return min(max(timer - self.clock.ticks(), 0) * NS_PER_TICK / 1e9, longest)

@@ -20,7 +20,7 @@ SOURCES = ("native", "isa", "engine/emulator")
 
 def compile_image() -> code_cache.Entry:
     """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
-    from innkeeper.engine.emulator import cells, fill, loop, parallel, tlb
+    from innkeeper.engine.emulator import cells, counted, fill, loop, parallel, tlb
     from innkeeper.engine.emulator.common import common_handlers
     from innkeeper.engine.emulator.handlers import HandlerCompiler
     from innkeeper.engine.emulator.module import engine_module
@@ -42,7 +42,7 @@ def compile_image() -> code_cache.Entry:
         install.region_rw_pointer, install.link, install.leaves,
         install.code_key, install.checksum, install.hottest,
         drop.drop_all_regions, parallel.run_alone, parallel.wake, parallel.set_lines,
-        parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp,
+        parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp, counted.run_counted,
     ):  # fmt: skip
         module.export(function)
     names: list[tuple[str, str]] = []

@@ -60,6 +60,7 @@ class EmulatorConfig:
     """How many harts over which RAM; `max_satp_mode` is 8, 9 or 10 for Sv39, Sv48 or Sv57.
 
     `regions` is `on`, `off` or `eager`; unless given, what `INN_REGIONS` says.
+    With `icount` time is counted in instructions (`counted`).
     """
 
     hart_count: int
@@ -68,6 +69,7 @@ class EmulatorConfig:
     ram_hva: int
     max_satp_mode: int = st.SATP_SV57
     regions: str | None = None
+    icount: bool = False
 
 
 @record
@@ -115,6 +117,9 @@ class Emulator:
             "cells.redecode", None, ctypes.c_uint64, ctypes.c_uint64
         )
         self._deliver = self.loaded.function("loop.deliver_trap", None, ctypes.c_uint64)
+        self._run_counted = self.loaded.function(
+            "counted.run_counted", ctypes.c_uint32, ctypes.c_uint64
+        )
         self._run_alone = self.loaded.function(
             "parallel.run_alone", ctypes.c_uint32, ctypes.c_uint64
         )
@@ -191,6 +196,7 @@ class Emulator:
                 setattr(raw, name, ctypes.cast(call, ctypes.c_void_p).value)
             self.loaded.function("tlb.reset_tlb", None, ctypes.c_uint64)(h.address)
             raw.epoch, raw.hazard = layout.PARKED, layout.NO_PAGE
+            raw.icount = int(self.config.icount)
 
     # ---- what native code calls
 
@@ -271,11 +277,16 @@ class Emulator:
     def run(self, limit: int = -1) -> Exit:
         """Run all harts until the host is needed; `limit` bounds the instructions of each.
 
+        Without a limit and with `icount` they run by virtual time.
+
         What a host call raised, other than `InnError`, comes out here: the instruction that made
         the call has not happened, and may be tried again.
         """
         self.regions.start()
-        reason = EXITS[self._run(self._first, limit)]
+        if self.config.icount and limit < 0:
+            reason = EXITS[self._run_counted(self._first)]
+        else:
+            reason = EXITS[self._run(self._first, limit)]
         for number in tuple(self._errors):
             raise self._errors.pop(number)
         return reason
@@ -291,6 +302,21 @@ class Emulator:
         if number in self._errors:
             raise self._errors.pop(number)
         return reason
+
+    def virtual_ns(self) -> int:
+        """Return virtual time, in a host call that of the hart that makes it (`icount`)."""
+        running = sum(raw.slice - raw.budget for raw in self.raw)
+        return int(self.code.raw.virtual_ns) + running
+
+    def skip_to(self, virtual_ns: int) -> None:
+        """Let virtual time pass while every hart waits; it never goes back."""
+        code = self.code.raw
+        code.virtual_ns = max(code.virtual_ns, virtual_ns)
+
+    @property
+    def digest(self) -> int:
+        """A digest of every hart's count, pc and registers at the end of each slice (`icount`)."""
+        return int(self.code.raw.digest)
 
     def is_parked(self, number: int) -> bool:
         """Tell whether a hart is between slices: one that is stopped then stays where it is."""

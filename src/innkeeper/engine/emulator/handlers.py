@@ -122,6 +122,8 @@ class HandlerCompiler(EngineCompiler):
         for name, kind, operand in zip(names, (Hart, Operands), ("%hart", "%cell"), strict=True):
             place = self.local(name, kind)
             self.emit(f"store ptr {operand}, ptr {place.ir}")
+        if not self.quick:
+            self.lower_publish([])  # a device may ask for the time
 
     def epilogue(self) -> None:
         if self.raise_label is not None:

@@ -164,6 +164,12 @@ class Code(Struct):
     compile_now: Fn[None, u64]
     ends_block: Array[u8, MAX_INSTRUCTIONS]
     """By instruction number: whether it may go on elsewhere than at the next instruction."""
+    virtual_ns: u64
+    """How many instructions all harts have executed, and what was skipped while all waited."""
+    turn: u32
+    """The hart that has the next turn (`counted`)."""
+    digest: u64
+    """Of the state of every hart at the end of each of its slices."""
     halt: u32
     """Harts on threads of their own are to come back."""
     sched_yield: Fn[i32]

@@ -13,8 +13,10 @@ from innkeeper.engine.emulator.sync import enter_guest, leave_guest
 from innkeeper.engine.emulator.tlb import emu
 from innkeeper.isa.riscv import access, sbi, softfloat
 from innkeeper.isa.riscv.hart import Hart
+from innkeeper.isa.riscv.sbi import FLUSH_NOTHING
 from innkeeper.isa.riscv.softfloat_convert import to_int
-from innkeeper.native.intrinsics import addr, inline, intrinsic, noinline
+from innkeeper.isa.riscv.trap import interrupt_to_take
+from innkeeper.native.intrinsics import addr, atomic_rmw, inline, intrinsic, noinline, ref
 from innkeeper.native.types import Const, i32, i64, u32, u64
 
 DYN, RTZ = 7, 1
@@ -131,9 +133,11 @@ def go_out(h: Hart) -> None:
 
 
 def come_back(h: Hart) -> None:
-    """Return from a host call."""
+    """Return from a host call; an interrupt that it has raised is taken after the instruction."""
     enter_guest(h)
     fp_enter(h)
+    if interrupt_to_take(h) != 0:
+        atomic_rmw("or", ref(h, "flush_request"), u32(FLUSH_NOTHING))
 
 
 @noinline

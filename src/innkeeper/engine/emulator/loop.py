@@ -43,7 +43,8 @@ from innkeeper.engine.emulator.tlb import (
     shared_code,
 )
 from innkeeper.engine.emulator.watch import STOP_WATCH
-from innkeeper.isa.riscv.causes import ECALL_S, ILLEGAL_INSTRUCTION
+from innkeeper.isa.riscv import status as st
+from innkeeper.isa.riscv.causes import ECALL_S, ILLEGAL_INSTRUCTION, IRQ_MTI, IRQ_STI
 from innkeeper.isa.riscv.csr import update_timers
 from innkeeper.isa.riscv.hart import NO_RESERVATION, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
@@ -60,6 +61,9 @@ from innkeeper.native.intrinsics import (
     ref,
 )
 from innkeeper.native.types import Ptr, i64, u8, u32, u64
+
+NEVER = 0xFFFFFFFFFFFFFFFF
+"""The time of a timer that is off."""
 
 EXACT_MARGIN = 2100
 """More than a hart can run past its budget: it looks at it at branches and at the end of a page."""
@@ -333,6 +337,17 @@ def can_run(h: Hart) -> bool:
         return True
     update_timers(h)
     return (pending(h) & h.mie) != 0
+
+
+def next_timer(h: Hart) -> u64:
+    """Return the time at which a timer interrupt that is enabled becomes pending."""
+    soonest = u64(NEVER)
+    if ((h.mie >> IRQ_MTI) & 1) != 0:
+        soonest = h.mtimecmp
+    if ((h.mie >> IRQ_STI) & 1) != 0 and h.stimecmp < soonest:
+        if h.sbi_enabled != 0 or (h.menvcfg & st.ENVCFG_STCE) != 0:
+            soonest = h.stimecmp
+    return soonest
 
 
 def drop_reservations(first: EmuHart, n: u32) -> None:

@@ -8,12 +8,11 @@ it does sleep. A full fence lies between the two steps of each, so one of them s
 from __future__ import annotations
 
 from innkeeper.engine.emulator.hart import EXIT_REQUEST, EmuHart
-from innkeeper.engine.emulator.loop import can_run, run_slice
+from innkeeper.engine.emulator.loop import NEVER, can_run, next_timer, run_slice
 from innkeeper.engine.emulator.regions.drop import traffic_of
 from innkeeper.engine.emulator.sync import await_obeyed
 from innkeeper.engine.emulator.tlb import emu, shared_code
-from innkeeper.isa.riscv import status as st
-from innkeeper.isa.riscv.causes import IRQ_MTI, IRQ_STI
+from innkeeper.isa.riscv.causes import IRQ_MTI
 from innkeeper.isa.riscv.csr import read_time
 from innkeeper.isa.riscv.hart import NS_PER_TICK, Hart
 from innkeeper.isa.riscv.trap import pending
@@ -29,7 +28,6 @@ from innkeeper.native.intrinsics import (
 from innkeeper.native.types import i64, u32, u64
 
 NS_PER_S = 1000000000
-NEVER = 0xFFFFFFFFFFFFFFFF
 LONGEST_SLEEP_TICKS = 3600 * 10000000
 
 
@@ -49,17 +47,6 @@ def run_alone(h: EmuHart) -> u32:
         else:
             sleep(h)
     return u32(EXIT_REQUEST)
-
-
-def next_timer(h: Hart) -> u64:
-    """Return the time at which a timer interrupt that is enabled becomes pending."""
-    soonest = u64(NEVER)
-    if ((h.mie >> IRQ_MTI) & 1) != 0:
-        soonest = h.mtimecmp
-    if ((h.mie >> IRQ_STI) & 1) != 0 and h.stimecmp < soonest:
-        if h.sbi_enabled != 0 or (h.menvcfg & st.ENVCFG_STCE) != 0:
-            soonest = h.stimecmp
-    return soonest
 
 
 def has_reason(h: Hart) -> bool:

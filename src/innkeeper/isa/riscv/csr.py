@@ -43,8 +43,10 @@ def illegal(h: Hart) -> None:
 
 @noinline
 def read_time(h: Hart) -> u64:
-    """Return the time CSR: 10 MHz ticks of the host's clock, or retired instructions without
-    one."""
+    """Return the time CSR: 10 MHz ticks of the host's clock or of virtual time, or retired
+    instructions without either."""
+    if h.icount != 0:
+        return (h.virtual_ns + u64(h.slice - h.budget)) // NS_PER_TICK
     if is_null(h.clock_gettime):
         return retired(h)
     h.clock_gettime(u64(CLOCK_MONOTONIC), addr(h.timespec))
@@ -314,6 +316,7 @@ def write_supervisor(h: Hart, number: u32, value: u64) -> None:
     elif number == STIMECMP:
         h.stimecmp = value
         update_timers(h)
+        timer_has_moved(h)
     elif number == SCOUNTEREN:
         h.scounteren = value & 0xFFFFFFFF
     elif number == SENVCFG:
@@ -353,6 +356,12 @@ def changes_world(h: Hart, number: u32, status: u64) -> bool:
         kept = ((h.mstatus ^ status) & ~u64(st.SIE | st.SPIE | st.SPP)) == 0
         return not kept or ((h.mstatus & st.SIE) != 0 and (pending(h) & h.mie) != 0)
     return number > FCSR and (number < SSCRATCH or number > STVAL)
+
+
+def timer_has_moved(h: Hart) -> None:
+    """End the slice where time is counted in instructions: the next ends when the timer is due."""
+    if h.icount != 0:
+        h.yielding = u32(1)
 
 
 def write_status(h: Hart, value: u64, writable: u64) -> None:

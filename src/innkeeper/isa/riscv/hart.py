@@ -103,6 +103,9 @@ class Hart(Struct):
     reservation_size: u32
     wfi: u32
     yielding: u32
+    icount: u32
+    """Time is a nanosecond an instruction; `virtual_ns` is what it was when the slice began."""
+    virtual_ns: u64
     """WRS.NTO or WRS.STO ends this hart's turn."""
     max_satp_mode: u32
     sbi_enabled: u32

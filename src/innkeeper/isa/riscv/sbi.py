@@ -15,7 +15,7 @@ EID_IPI = 0x735049
 EID_RFENCE = 0x52464E43
 SBI_ERR_INVALID_PARAM = -3
 
-FLUSH_CODE, FLUSH_TLB, FLUSH_RESERVATION, FLUSH_RANGE = 1, 2, 4, 8
+FLUSH_CODE, FLUSH_TLB, FLUSH_RESERVATION, FLUSH_RANGE, FLUSH_NOTHING = 1, 2, 4, 8, 16
 """Bits of `Hart.flush_request`, obeyed before the hart's next instruction."""
 
 FENCED_CODE = FLUSH_CODE
@@ -117,6 +117,8 @@ def sbi_ecall(h: Hart) -> None:
     if extension == EID_TIME and function == 0:
         h.stimecmp = h.x[A0]
         h.timer_lines = h.timer_lines & ~u64(1 << 5)
+        if h.icount != 0:
+            h.yielding = u32(1)
         sbi_result(h, i64(0), u64(0))
     elif extension == EID_IPI and function == 0:
         if mask_is_valid(h):
