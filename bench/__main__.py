@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.cases import boot, loop, memory, start
+from bench.cases import boot, loop, memory, oci, start
 from bench.process import BenchError
 from bench.report import Result, document
 from bench.report import table as rows_table
@@ -25,6 +25,7 @@ CASES: dict[str, Callable[[Subject], Result]] = {
     "run": boot.run_command,
     "memory": memory.memory,
     "start": start.start,
+    "oci": oci.oci,
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from bench.process import Spread
 
-HEAD = ("benchmark", "figure", "unit", "ours", "(min..max)", "QEMU", "(min..max)", "ratio", "aim")
+HEAD = ("benchmark", "figure", "unit", "ours", "(min..max)", "peer", "(min..max)", "ratio", "aim")
 _TESTS = {">=": operator.ge, "<=": operator.le}
 
 

@@ -75,7 +75,7 @@ def test_a_kill_before_any_step_leaves_nothing(bundle: Bundle, side: str, comman
         if ended == 0:
             break
         blows += 1
-        assert ended in (-9, 1)  # the runtime was killed, or says that its process was
+        assert ended in (-9, 1, 137)  # killed, or it says that its process was, or passes that on
     else:
         pytest.fail("the command never came to its end")
     assert blows * STRIDE > 40
@@ -85,7 +85,7 @@ def test_a_kill_before_any_step_leaves_nothing(bundle: Bundle, side: str, comman
 def test_a_kill_of_later_commands_leaves_a_container_that_can_be_deleted(
     bundle: Bundle, command: str
 ) -> None:
-    for number in range(1, MOST_STEPS, max(1, STRIDE // 2)):
+    for number in range(1, MOST_STEPS, STRIDE):
         bundle.create()
         ended = attempt(bundle, number, "runtime", command)
         swept(bundle)
