@@ -89,6 +89,22 @@ def test_folder_that_cannot_be_written_costs_nothing_else(
         assert compile_profile(PROFILE, "x86_64").filter == compile_filter(PROFILE, "x86_64")[0]
 
 
+def test_a_folder_that_others_can_write_to_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    compile_profile(PROFILE, "x86_64")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    folder.unlink()
+    folder.mkdir()
+    folder.chmod(0o777)
+    compile_profile(PROFILE, "x86_64")
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o700)
+    tmp_path.chmod(0o777)
+    compile_profile(PROFILE, "x86_64")
+    assert list(folder.iterdir()) == []
+
+
 def test_number_of_entries_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_ENTRIES", 3)
     for errno in range(1, 9):

@@ -102,11 +102,8 @@ def store(key: bytes, compiled: Compiled) -> None:
         return
     body = len(key).to_bytes(4, "little") + key + marshal.dumps(compiled, 2)
     try:
-        where = os.path.dirname(path)
-        os.makedirs(where, mode=0o700, exist_ok=True)
-        if len(os.listdir(where)) >= MAX_ENTRIES:
-            for name in os.listdir(where):
-                os.unlink(f"{where}/{name}")
+        if not _own_folder(os.path.dirname(path)):
+            return
         temporary = f"{path}.{os.getpid()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600)
@@ -117,3 +114,19 @@ def store(key: bytes, compiled: Compiled) -> None:
         os.rename(temporary, path)
     except OSError:
         return
+
+
+def _own_folder(where: str) -> bool:
+    """Make the folder, and room in it; tell whether it is ours alone to write to."""
+    for folder_, mode in ((os.path.dirname(where), 0o755), (where, 0o700)):
+        if not os.path.isdir(folder_):
+            os.mkdir(folder_, mode)
+        found = os.lstat(folder_)
+        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if not ours or found.st_mode & 0o022:
+            return False
+    names = os.listdir(where)
+    if len(names) >= MAX_ENTRIES:
+        for name in names:
+            os.unlink(f"{where}/{name}")
+    return True
