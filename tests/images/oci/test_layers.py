@@ -244,10 +244,10 @@ def test_old_formats_and_long_names(store: ContentStore, tmp_path: Path) -> None
             info.size = 1
             tar.addfile(info, io.BytesIO(b"x"))
             link = tarfile.TarInfo("l")
-            link.type, link.linkname = tarfile.SYMTYPE, "t" * 300
+            link.type, link.linkname = tarfile.SYMTYPE, "t/" * 150
             tar.addfile(link)
         found = flat(store, tmp_path / str(number), out.getvalue())
-        assert found["d/" * 60 + "n" * 200] == "x" and found["l"] == "-> " + "t" * 300
+        assert found["d/" * 60 + "n" * 200] == "x" and found["l"] == "-> " + "t/" * 150
 
 
 def test_layers_are_unpacked_once_and_shared(store: ContentStore) -> None:

@@ -22,7 +22,7 @@ BASE = tar_of([
     ("dir", "etc", 0o755), ("file", "etc/keep", b"k"), ("file", "etc/change", b"old"),
     ("file", "etc/gone", b"g"), ("dir", "d", 0o755), ("file", "d/inner", b"i"),
     ("dir", "again", 0o755), ("file", "again/old", b"o"), ("link", "l", "etc/keep"),
-    ("file", "many", b"m"), ("hard", "names", "many"), ("dir", "proc", 0o555),
+    ("file", "many", b"m"), ("hard", "names", "many"), ("dir", "proc", 0o755),
 ])  # fmt: skip
 WANTED = {
     ("C", "/etc/change"), ("D", "/etc/gone"), ("D", "/d"), ("A", "/new"), ("A", "/new/f"),

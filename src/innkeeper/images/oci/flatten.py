@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from innkeeper.base.errors import ImageError
-from innkeeper.images.oci.apply import AUFS, OPAQUE_WHITEOUT, WHITEOUT
 from innkeeper.images.oci.attributes import kept_xattr
 from innkeeper.images.oci.files import split
 from innkeeper.images.oci.image import Image
 from innkeeper.images.oci.layers import Hashed, open_layer
+from innkeeper.images.oci.whiteouts import AUFS, OPAQUE_WHITEOUT, WHITEOUT
 from innkeeper.images.progress import SILENT, Progress
 from innkeeper.images.tarsafe import Entry, Kind, Readable, TarReader
 from innkeeper.images.tree import MAX_DEPTH, MAX_LINKS_FOLLOWED, Node, Tree

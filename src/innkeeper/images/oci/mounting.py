@@ -14,7 +14,7 @@ MAX_DATA_BYTES = 4000  # mount(2) takes one page
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 # Renamed folders and files of which only the attributes changed are copied as they always were,
 # so that the upper folder alone says what a container has changed.
-_FEATURES = "redirect_dir=off,metacopy=off,index=off"
+_FEATURES = "redirect_dir=nofollow,metacopy=off,index=off"
 _SPECIAL = frozenset(':,\\"')
 
 

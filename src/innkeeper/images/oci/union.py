@@ -19,7 +19,7 @@ from innkeeper.base.errors import ImageError
 MAX_LINKS_FOLLOWED = 40
 MAX_DEPTH = 256
 MAX_LISTED = 2_000_000
-_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 Parts = tuple[str, ...]
 
@@ -145,7 +145,7 @@ class Union:
                     continue
                 if not stat.S_ISDIR(status.st_mode):
                     break  # hides what is below it, or is hidden by what is above it
-                below = os.open(name, _OPEN_DIR, dir_fd=fd)
+                below = os.open(name, OPEN_DIR, dir_fd=fd)
                 found.fds.append(below)
                 found.levels.append(level)
                 if is_opaque(below):
