@@ -23,6 +23,9 @@ class Faults:
     digest: str = ""  # what to say a manifest's digest is
     challenge: str = ""  # asked of those without Authorization
     headers: dict[str, str] = field(default_factory=dict)  # of upload answers
+    stall: int = 0  # after so many bytes of a body, wait for `go_on`
+    stalled: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
 
 class FakeRegistry:
@@ -73,6 +76,12 @@ def _handler(fake: FakeRegistry) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Connection", "close")
             self.end_headers()
+            stall = fake.faults.stall
+            if self.command == "GET" and 0 < stall < len(data):
+                self.wfile.write(data[:stall])
+                fake.faults.stalled.set()
+                fake.faults.go_on.wait()
+                data, fake.faults.stall = data[stall:], 0
             if self.command != "HEAD":
                 self.wfile.write(data[:cut])
             self.close_connection = True

@@ -205,7 +205,7 @@ _json = st.recursive(
 
 
 @given(_json)
-@fuzz(400)
+@fuzz(150)
 def test_documents_only_fail_with_our_errors(value: object) -> None:
     data = json.dumps(value).encode()
     for read in (
