@@ -141,18 +141,19 @@ def _console(options: dict[str, Any], process: dict[str, Any], detached: bool) -
 def _start(entering: EnteringProcess, options: dict[str, Any]) -> int:
     channel, process = entering.channel, entering.process
     entering.joiners = _cgroup(entering.container, options.get("cgroup", [])).joiners()
+    detached = options.get("detach", False)
     pid = entering.spawn()
     channel.be_parent()
+    if not detached:  # imported while the process enters
+        from innkeeper.containers import foreground
     try:
         if "oomScoreAdj" in process:
             set_oom_score(pid, process["oomScoreAdj"], os.geteuid() != 0)
         _attend(entering, pid)
         if options.get("pid-file"):
             write_pid_file(options["pid-file"], pid)
-        if not options.get("detach"):
-            from innkeeper.containers.foreground import hold_signals
-
-            hold_signals()
+        if not detached:
+            foreground.hold_signals()
         channel.answer(SAVED)
         channel.next_report()
     except BaseException as error:

@@ -90,6 +90,8 @@ class Launch:
             self._admit(cgroup)
             if first.mapped:
                 channel.answer(GO)
+            if self.foreground:  # imported while the process builds
+                import innkeeper.containers.foreground  # noqa: F401
             self._attend(container, channel)
             self._finish(container, cgroup, channel)
         except ContainerError as error:
