@@ -125,7 +125,7 @@ class Launch:
 
             self.console = connect(self.console_socket)
         first.console = self.console
-        if any(one.get("type") in ("cgroup", "cgroup2") for one in self.config.mounts):
+        if any(one.get("type") == "cgroup" for one in self.config.mounts):
             import innkeeper.containers.cgroup_mount  # noqa: F401 - cheaper in one process
         reaches_less = first.mapped and os.geteuid() == 0  # than this process, that is
         if reaches_less or any(_asks_idmap(one) for one in self.config.mounts):

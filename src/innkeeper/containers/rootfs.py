@@ -63,7 +63,7 @@ class Rootfs:
             if clean(mount["destination"]) == "/dev" and options.set & k.MOUNT_ATTR_RDONLY:
                 options.set &= ~k.MOUNT_ATTR_RDONLY
                 late.append(mount["destination"])
-            if mount.get("type") in ("cgroup", "cgroup2") and not options.bind:
+            if mount.get("type") == "cgroup" and not options.bind:
                 self._mount_cgroups(index, options)
             else:
                 make_mount(self.root, mount, options, self.trees.get(index))

@@ -173,6 +173,15 @@ def test_cgroup_mount_shows_the_containers_own(bundle: Bundle) -> None:
     }
 
 
+def test_the_unified_hierarchy_by_its_own_type(bundle: Bundle) -> None:
+    if "cgroup2" not in Path("/proc/mounts").read_text():
+        pytest.skip("this host has no unified hierarchy")
+    bundle.namespace("cgroup")
+    bundle.mount("/sys/fs/cgroup", *QUIET, "ro", kind="cgroup2", source="cgroup2")
+    assert bundle.output("cat /sys/fs/cgroup/cgroup.procs").split()[0] == "1"
+    assert "ro" in table(bundle)["/sys/fs/cgroup"][0]
+
+
 def test_idmapped_mounts(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     tmp_path.chmod(0o755)
@@ -193,3 +202,20 @@ def test_nothing_of_the_host_is_left_to_see(bundle: Bundle) -> None:
     bundle.run()
     assert bundle.mounts() == []
     assert stat.S_ISDIR(os.stat(bundle.config["root"]["path"]).st_mode)
+
+
+@pytest.mark.parametrize("namespace", [False, True])
+def test_a_host_that_has_version_2_alone(bundle: Bundle, namespace: bool) -> None:
+    if "cgroup2" not in Path("/proc/mounts").read_text():
+        pytest.skip("this host has no unified hierarchy")
+    only_v2 = 'umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
+    bundle.program = ["unshare", "-m", "sh", "-c", only_v2, "sh", *bundle.program]
+    bundle.mount("/sys/fs/cgroup", *QUIET, "ro", kind="cgroup", source="cgroup")
+    if namespace:
+        bundle.namespace("cgroup")
+    said = bundle.output(
+        "cat /sys/fs/cgroup/cgroup.procs; touch /sys/fs/cgroup/x 2>/dev/null || echo ro"
+    )
+    assert said.split()[0] == "1" and said.split()[-1] == "ro"
+    own = "/" if namespace else f"/{bundle.id}"
+    assert bundle.output("grep ^0:: /proc/self/cgroup").strip() == f"0::{own}"
