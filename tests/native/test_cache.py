@@ -37,6 +37,20 @@ def test_an_entry_comes_back(home: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # no temporary files
 
 
+def test_what_was_not_used_for_longest_goes_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "MAX_CACHE_FILES", 3)
+    paths = [entry_path("test", bytes([n])) for n in range(5)]
+    for n, path in enumerate(paths[:4]):
+        write(path, ENTRY)
+        os.utime(path, (n, n))
+    assert [p.exists() for p in paths] == [False, True, True, True, False]
+    assert read(paths[1]) == ENTRY  # in use again
+    write(paths[4], ENTRY)
+    assert [p.exists() for p in paths] == [False, True, False, True, True]
+
+
 def test_the_key_chooses_the_entry() -> None:
     assert entry_path("test", b"a") != entry_path("test", b"b") != entry_path("other", b"b")
     assert read(entry_path("test", b"never written")) is None

@@ -21,6 +21,9 @@ from innkeeper.native.elf import Image
 
 MAGIC = b"INNCODE1"
 MAX_ENTRY_BYTES = 256 << 20
+MAX_CACHE_BYTES = 512 << 20
+MAX_CACHE_FILES = 24
+"""What the folder may hold: what was not used for longest goes first."""
 
 
 @record
@@ -81,6 +84,7 @@ def read(path: Path) -> Entry | None:
             raw = f.read(MAX_ENTRY_BYTES)
     except OSError:
         return None
+    touch(path)
     if raw[:8] != MAGIC or hashlib.blake2b(raw[40:], digest_size=32).digest() != raw[8:40]:
         return None
     head_bytes = int.from_bytes(raw[40:48], "little")
@@ -121,3 +125,29 @@ def write(path: Path, entry: Entry) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+        trim(path.parent)
+
+
+def touch(path: Path) -> None:
+    """Note that a file is in use, so that it is not what `trim` takes first."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def trim(folder: Path) -> None:
+    """Remove what was not used for longest while there is too much; raises `OSError`.
+
+    A file that a process has open or mapped stays whole for it. Lock files stay.
+    """
+    found = []
+    for one in os.scandir(folder):
+        if one.is_file(follow_symlinks=False) and not one.name.endswith(".lock"):
+            status = one.stat(follow_symlinks=False)
+            found.append((status.st_mtime, status.st_size, one.path))
+    found.sort(reverse=True)
+    total = 0
+    for n, (_, size, path) in enumerate(found):
+        total += size
+        if n >= MAX_CACHE_FILES or total > MAX_CACHE_BYTES:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)

@@ -108,8 +108,9 @@ def _keys() -> tuple[bytes, bytes]:
 
 
 def regions_path() -> Path:
-    """Return where compiled regions are kept."""
-    return code_cache.entry_path("regions", *_keys()).with_suffix(".pack")
+    """Return where compiled regions are kept: a folder of its own, so that it can be cleared."""
+    entry = code_cache.entry_path("regions", *_keys())
+    return entry.parent.parent / "regions" / f"{entry.stem.removeprefix('regions-')}.pack"
 
 
 @cache

@@ -302,6 +302,7 @@ def sample(h: Hart) -> None:
     t = traffic_of(h)
     if e.punted != 0:
         e.punted = u32(0)
+        t.stat_in_regions = t.stat_in_regions + 1
         return
     bank = bank_number(h)
     entry = e.banks[bank].code[(h.pc >> 12) & (CODE_ENTRIES - 1)]

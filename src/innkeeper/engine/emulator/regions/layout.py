@@ -125,6 +125,8 @@ class Traffic(Struct):
     """Slots less one; 0 until there is an index."""
     index_count: u64
     stat_samples: u64
+    """Slices that ended in tier 0, and `stat_in_regions` those that ended in a region."""
+    stat_in_regions: u64
     stat_installed: u64
     stat_refused: u64
     stat_dropped: u64

@@ -24,6 +24,7 @@ from pathlib import Path
 from innkeeper.base.record import record
 from innkeeper.base.units import MIB
 from innkeeper.engine.emulator.regions.layout import INDEX_ROOM
+from innkeeper.native.cache import touch, trim
 
 MAGIC = b"INNREGN1"
 HEAD = struct.Struct("<8sQ32s")
@@ -73,6 +74,7 @@ class Pack:
         rows = memory[HEAD.size : end]
         if hashlib.blake2b(rows, digest_size=32).digest() != digest:
             return
+        touch(self.path)
         self.rows = [one for one in _rows(rows) if _fits(one, end, len(memory))]
         self.memory = memory
 
@@ -126,6 +128,7 @@ def merge(path: Path, made: Iterable[Made], used: set[tuple[int, int]]) -> None:
                 known[row.key, row.checksum] = Made(row.key, row.checksum, row.record, image)
         ordered = sorted(known.values(), key=lambda m: (m.key, m.checksum) not in used)
         _write(path, _what_fits(ordered))
+    trim(path.parent)
 
 
 def _what_fits(ordered: list[Made]) -> list[Made]:

@@ -56,7 +56,7 @@ class RegionService:
         self.pack: Pack | None = None
         self.made: list[Made] = []
         self._kept = 0
-        self.compiled_instructions = 0
+        self.compiled_instructions, self.compile_s = 0, 0.0
         self.traffic = Traffic()
         self.traffic.slice = EAGER_SLICE if self.mode == "eager" else SLICE
         self._wire()
@@ -166,12 +166,15 @@ class RegionService:
             return False
         one = self.traffic.raw.samples[number - 1]
         place, va, bank, hart = one.place, one.va, one.bank, one.hart
+        begun = time.thread_time()
         try:
             self._compile(place, va, bank, hart)
         except Exception as error:  # a region is a gain, never a need
             log("regions").warning("a region at %#x was not compiled: %r", va, error)
             if "1" in os.environ.get("INN_DEBUG", "").split(","):
                 raise
+        finally:
+            self.compile_s += time.thread_time() - begun
         return True
 
     def compiler(self) -> RegionCompiler:
