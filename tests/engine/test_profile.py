@@ -177,6 +177,27 @@ def test_masked_pointers_reach_memory_whatever_their_tag(code: str) -> None:
     assert unmasked.mcause in (LOAD_FAULT, STORE_FAULT)
 
 
+@pytest.mark.parametrize("access", ["ld a0, 3(s0)", "sd s2, 8(s0)", "amoadd.d a0, s2, (s0)"])
+def test_a_loop_through_masked_pointers(access: str) -> None:
+    """Long enough for a region: what misses the TLB there takes the tag out too."""
+    code = f"""
+    li s2, 1500
+again:
+    {access}
+    add a1, a1, a0
+    addi s2, s2, -1
+    bnez s2, again
+    li t0, 4096
+    add s0, s0, t0
+    ld a3, 0(s0)
+"""
+    end = tagged(code, senvcfg=PMLEN_7)
+    assert (end.mcause, end.mtval) == (LOAD_FAULT, VA + PAGE)
+    plain = tagged(code, tag=0, senvcfg=PMLEN_7)
+    assert end.x(11) == plain.x(11)
+    assert end.bytes_at(DATA, PAGE) == plain.bytes_at(DATA, PAGE)
+
+
 @pytest.mark.parametrize(
     ("code", "cause", "address"),
     [

@@ -33,7 +33,7 @@ from innkeeper.engine.emulator.sync import give, take
 from innkeeper.engine.emulator.tlb import PAGE, bank_number, emu, shared_code
 from innkeeper.isa.riscv.access import in_ram, ram_read, ram_write, rw_pointer_slow, store_slow
 from innkeeper.isa.riscv.hart import Hart, Operands
-from innkeeper.isa.riscv.mmu import ACCESS_READ, ACCESS_WRITE, translate
+from innkeeper.isa.riscv.mmu import ACCESS_READ, ACCESS_WRITE, effective_address, translate
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.native.intrinsics import (
     addr,
@@ -362,6 +362,7 @@ def hottest(t: Traffic, at_least: u32) -> u32:
 @noinline
 def reach(h: Hart, va: u64, size: u32, access: u32) -> Ptr[u8]:
     """Return where in RAM an access goes that is in one page; any other is given to tier 0."""
+    va = effective_address(h, va)
     pa = translate(h, va, access, size)
     if emu(h).watch_count != 0 or not in_ram(h, pa, size) or (va & 0xFFF) + u64(size) > 4096:
         raise Trap(LEAVE_REGION, va)
