@@ -123,10 +123,19 @@ class Container:
     def status(self) -> str:
         """Return the status as runtime.md "State" and runc name it."""
         if not self.pid:
-            return "stopped"
+            return "creating" if self._is_being_made() else "stopped"
         if is_frozen(self.data.get("cgroupPaths", {})):
             return "paused"
         return "created" if os.path.exists(self.fifo) else "running"
+
+    def _is_being_made(self) -> bool:
+        """Say whether another process has the record and no process number is in it yet."""
+        if self.data.get("pid") or self.lock_fd >= 0:
+            return False
+        free = self.lock(wait=False)
+        os.close(self.lock_fd)  # and with it the lock, if it was free
+        self.lock_fd = -1
+        return not free
 
     def report(self) -> dict[str, Any]:
         """Return what `state` prints; hooks get the same on their standard input."""
@@ -134,7 +143,7 @@ class Container:
         return {
             "ociVersion": self.data["config"]["ociVersion"],
             "id": self.id,
-            "pid": 0 if status == "stopped" else self.data["pid"],
+            "pid": 0 if status in ("stopped", "creating") else self.data["pid"],
             "status": status,
             "bundle": self.data["bundle"],
             "rootfs": self.data["rootfs"],

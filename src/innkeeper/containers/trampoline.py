@@ -173,7 +173,11 @@ def become(fd: int, args: list[str], env: dict[str, str], *, seccomp: dict[str, 
     """Execute the sealed image, which executes the program; returns only by an exception."""
     if allows_execveat(seccomp):
         os.execve(fd, args, env)
-    os.execve(f"/proc/self/fd/{fd}", args, env)
+    try:
+        os.execve(f"/proc/self/fd/{fd}", args, env)
+    except FileNotFoundError:
+        why = "the seccomp profile refuses execveat, and there is no /proc to do without"
+        raise ContainerError(f"exec {args[0]}", why=why) from None
 
 
 def allows_execveat(seccomp: dict[str, Any]) -> bool:

@@ -184,6 +184,16 @@ def test_hooks_at_every_point(bundle: Bundle, tmp_path: Path) -> None:
     assert read["prestart"] == read["poststop"] == own != read["createContainer"]
 
 
+def test_a_container_that_is_being_made_says_so(bundle: Bundle, tmp_path: Path) -> None:
+    """A hook asks for the state meanwhile, and deleting is refused."""
+    asks = " ".join(f"'{word}'" for word in [*bundle.program, "--root", str(bundle.state)])
+    script = f"{asks} state {bundle.id} > {tmp_path}/state; {asks} delete {bundle.id} 2> {tmp_path}/said; true"
+    bundle.config["hooks"] = {"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    assert bundle.run().returncode == 0
+    assert json.loads((tmp_path / "state").read_text())["status"] == "creating"
+    assert "is in use by another command" in (tmp_path / "said").read_text()
+
+
 def test_a_hook_that_fails_or_hangs(bundle: Bundle) -> None:
     bundle.config["hooks"] = {
         "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo because; exit 3"]}]

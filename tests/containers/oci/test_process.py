@@ -134,6 +134,18 @@ def test_seccomp_refuses_a_call(bundle: Bundle) -> None:
         assert done.stdout.split() == ["Seccomp:", "2"]
 
 
+def test_a_profile_without_execveat(bundle: Bundle) -> None:
+    """The trampoline is executed by its place in /proc then; without a /proc it is said why not."""
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["execveat"], "action": "SCMP_ACT_KILL"}],
+    }
+    assert bundle.output("echo fine") == "fine\n"
+    bundle.config["mounts"] = [m for m in bundle.config["mounts"] if m["destination"] != "/proc"]
+    bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+    assert "the seccomp profile refuses execveat" in bundle.refused()
+
+
 def test_seccomp_notifies_a_listener(bundle: Bundle, tmp_path: Path) -> None:
     import array
     import json
