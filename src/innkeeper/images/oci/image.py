@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import ImageError, NotFoundError, UsageError
 from innkeeper.base.record import record
@@ -25,9 +24,6 @@ from innkeeper.images.oci.documents import (
 )
 from innkeeper.images.oci.platforms import choose, describe, host_platform, normalise
 from innkeeper.images.oci.reference import Reference, default_registry
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MIN_ID_CHARS = 6
 MAX_INDEX_DEPTH = 4
@@ -164,11 +160,6 @@ def images_of(store: ContentStore) -> Iterator[tuple[str, list[Image]]]:
             with suppress(NotFoundError):
                 found.append(read_image(store, known.name, descriptor))
         yield known.name, found
-
-
-def layer_paths(image: Image) -> list[Path]:
-    """Return the files of an image's layers."""
-    return [image.store.path(layer.digest) for layer in image.manifest.layers]
 
 
 def _candidates(reference: Reference) -> list[Reference]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from innkeeper.base.errors import ImageError
 from innkeeper.images.oci.content import ContentStore
 from innkeeper.images.oci.digest import Digest
 from innkeeper.images.oci.documents import Descriptor
@@ -116,14 +115,6 @@ class LayerStore:
             _sync_all(staging)
             os.replace(staging / "layer", folder)
             sync_folder(self.folder)
-
-    def record(self, chain_id: str) -> LayerRecord:
-        """Return what is known of an unpacked layer."""
-        path = self.path(chain_id).parent / LAYER_RECORD
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=LayerRecord)
-        except (OSError, msgspec.DecodeError) as error:
-            raise ImageError(f"{path} is damaged", why=str(error), fix="inn image prune") from error
 
     def prune(self, kept: set[str], tally: Tally) -> None:
         """Remove the layers whose chain is not among `kept`."""

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import io
-import re
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import IO, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from innkeeper.base.errors import DownloadError, ImageError, IntegrityError, NotFoundError
 from innkeeper.images.oci.content import ContentStore
-from innkeeper.images.oci.digest import is_digest
 from innkeeper.images.oci.documents import Descriptor, Index, Manifest, decode_manifest
-from innkeeper.images.oci.http import Reply
 from innkeeper.images.oci.image import MAX_INDEX_DEPTH, images_of
 from innkeeper.images.oci.parallel import Stop, each
 from innkeeper.images.oci.reference import Reference
-from innkeeper.images.oci.registry import PULL, PUSH, Registry, location
+from innkeeper.images.oci.registry import PULL, PUSH, Registry
+from innkeeper.images.oci.upload import OCTETS, Upload
 from innkeeper.images.progress import SILENT, Progress
 from innkeeper.images.transfer import persist
-from innkeeper.images.transport import Interrupted
 
 CHUNK_BYTES = 16 << 20
-MAX_CHUNK_BYTES = 256 << 20
-_MAX_TRIES = 5
-_RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})", re.ASCII)
-_OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 @dataclass
@@ -119,7 +110,7 @@ class Pusher:
         token = self.progress.start(part.digest[7:19], part.size)
         try:
             if not self._is_there(part) and not self._mount(part, elsewhere.get(part.digest)):
-                _Upload(self, part, token, stop).run()
+                Upload(self, part, token, stop).run()
                 self.uploaded.append(part.digest)
         finally:
             self.progress.finish(token)
@@ -145,7 +136,7 @@ class Pusher:
         try:
             with self.registry.request(
                 "POST", self.url(f"blobs/uploads/?{query}"), scopes=scopes, expect=(201, 202),
-                length=0, headers=_OCTETS, what=f"to take {part.digest} from {source}",
+                length=0, headers=OCTETS, what=f"to take {part.digest} from {source}",
             ) as reply:  # fmt: skip
                 if reply.status == 201:
                     self.mounted.append(part.digest)
@@ -176,136 +167,6 @@ class Pusher:
             raise IntegrityError(f"registry {self.registry.name} has kept another manifest",
                                  why=f"it says {stated}, not {target.digest}")  # fmt: skip
         return target.digest
-
-
-@dataclass
-class _Upload:
-    """One content on its way out: in one piece when it is small, else in chunks that resume."""
-
-    pusher: Pusher
-    part: Descriptor
-    token: int
-    stop: Stop
-    _sent: int = 0
-    _shown: int = 0
-
-    def run(self) -> None:
-        """Upload the content; a broken connection is taken up where the registry has got to."""
-        tries = 0
-        where, least = self._start()
-        chunk = min(max(self.pusher.chunk_bytes, least), MAX_CHUNK_BYTES)
-        while self.part.size > chunk and self._sent < self.part.size:
-            try:
-                where = self._patch(where, chunk)
-            except Interrupted:
-                tries += 1
-                if tries >= _MAX_TRIES:
-                    raise
-                self.pusher.wait(0.5 * 2**tries)
-                where = self._resume(where)
-        self._finish(where)
-
-    def _request(
-        self, method: str, url: str, *, expect: tuple[int, ...], start: int = 0, size: int = 0,
-        headers: dict[str, str] | None = None,
-    ) -> AbstractContextManager[Reply]:  # fmt: skip
-        def body() -> IO[bytes]:
-            return cast("IO[bytes]", _Piece(self, start, size))
-
-        return self.pusher.registry.request(
-            method, url, scopes=(self.pusher.scope,), expect=expect,
-            headers={**_OCTETS, **(headers or {})}, body=body if size else None, length=size,
-            what=f"the content {self.part.digest}",
-        )  # fmt: skip
-
-    def _start(self) -> tuple[str, int]:
-        """Begin an upload; return where it goes and the least size of a chunk."""
-
-        def attempt() -> tuple[str, int]:
-            with self._request("POST", self.pusher.url("blobs/uploads/"), expect=(202,)) as reply:
-                least = reply.headers.get("OCI-Chunk-Min-Length", "0")
-                size = int(least) if least.isdigit() and len(least) < 12 else 0
-                return location(reply, self.pusher.registry.name), size
-
-        return persist(attempt, self.pusher.wait)
-
-    def _patch(self, where: str, chunk: int) -> str:
-        """Send a chunk; the registry must say that it has it, or it was not sent."""
-        start = self._sent
-        size = min(chunk, self.part.size - start)
-        headers = {"Content-Range": f"{start}-{start + size - 1}"}
-        with self._request(
-            "PATCH", where, expect=(202, 416), start=start, size=size, headers=headers
-        ) as reply:
-            if reply.status == 416:
-                raise Interrupted(
-                    f"registry {self.pusher.registry.name} has lost a part of an upload"
-                )
-            self._sent = _received(reply, start + size)
-            if self._sent <= start:
-                raise Interrupted(f"registry {self.pusher.registry.name} does not take a chunk")
-            return location(reply, self.pusher.registry.name)
-
-    def _resume(self, where: str) -> str:
-        """Ask how far an upload has got; begin anew when the registry does not know it any more."""
-        try:
-            with self._request("GET", where, expect=(204, 202)) as reply:
-                found = _received(reply, -1)
-                # `0-0` may be one byte or none: from the start, then.
-                self._sent = found if 1 < found <= self.part.size else -1
-                if self._sent > 0:
-                    return location(reply, self.pusher.registry.name)
-        except NotFoundError:
-            pass
-        self._sent = 0
-        return self._start()[0]
-
-    def _finish(self, where: str) -> None:
-        """Close the upload, with all of a small content or nothing more of a large one."""
-        joint = "&" if urlsplit(where).query else "?"
-        url = f"{where}{joint}digest={quote(self.part.digest)}"
-        whole = self._sent == 0
-
-        size = self.part.size if whole else 0
-        with self._request("PUT", url, expect=(201,), size=size) as reply:
-            stated = reply.headers.get("Docker-Content-Digest", "")
-        if is_digest(stated) and stated[:7] == self.part.digest[:7] and stated != self.part.digest:
-            raise IntegrityError("the registry has kept another content", why=stated)
-
-    def show(self, have: int) -> None:
-        """Report progress, and stop when another part has failed."""
-        self.stop.check()
-        self.pusher.progress.advance(self.token, have - self._shown)
-        self._shown = have
-
-
-class _Piece(io.RawIOBase):
-    """A part of a content as a request's body."""
-
-    def __init__(self, upload: _Upload, start: int, size: int) -> None:
-        self._upload, self._left = upload, size
-        self._file = upload.pusher.store.path(upload.part.digest).open("rb")
-        self._file.seek(start)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        size = self._left if size < 0 else min(size, self._left)
-        data = self._file.read(size)
-        self._left -= len(data)
-        self._upload.show(self._file.tell())
-        return data
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def _received(reply: Reply, otherwise: int) -> int:
-    """Return how many bytes an upload has (its `Range`), or `otherwise` when it does not say."""
-    match = _RANGE.fullmatch(reply.headers.get("Range", ""))
-    return int(match[1]) + 1 if match else otherwise
 
 
 def push(
