@@ -23,6 +23,10 @@ class Clock(Protocol):
         """Return the nanoseconds since 1970."""
         ...
 
+    def skip(self, ticks: int | None, wall_ns: int | None) -> bool:
+        """Skip to whichever time is sooner; False if there is none, or time cannot be skipped."""
+        ...
+
 
 class HostClock:
     """Time passes as on the host."""
@@ -40,6 +44,10 @@ class HostClock:
         """Return the host's time of day."""
         return time.time_ns()
 
+    def skip(self, ticks: int | None, wall_ns: int | None) -> bool:
+        """Return False: the host's time takes its time."""
+        return False
+
 
 class VirtualClock:
     """A nanosecond passes with every instruction, and what is skipped while all harts wait."""
@@ -56,7 +64,7 @@ class VirtualClock:
         return VIRTUAL_EPOCH_NS + self._emulator.virtual_ns()
 
     def skip(self, ticks: int | None, wall_ns: int | None) -> bool:
-        """Skip to whichever is sooner; False, and nothing is skipped, if there is neither."""
+        """Skip to whichever time is sooner; False if there is none."""
         times = [] if ticks is None else [ticks * NS_PER_TICK]
         if wall_ns is not None:
             times.append(wall_ns - VIRTUAL_EPOCH_NS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import MachineError
 from innkeeper.engine.emulator.emulator import Exit
+from innkeeper.machines.turns import crash
 
 if TYPE_CHECKING:
     from innkeeper.machines.virt import VirtMachine
@@ -80,7 +81,7 @@ class HartThreads:
         try:
             reason = self._machine.emulator.run_alone(hart)
             if reason is Exit.TRAP:
-                raise self._machine.crash(hart)
+                raise crash(self._machine.harts, hart)
             if reason is not Exit.REQUEST:
                 raise MachineError(f"hart {hart} stopped for {reason.name} with no debugger")
         except BaseException as error:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from innkeeper.base.errors import MachineError
 from innkeeper.base.record import field, record
 from innkeeper.devices.aclint import (
     MSWI_SIZE_BYTES,
@@ -23,18 +22,17 @@ from innkeeper.devices.uart16550 import Uart16550
 from innkeeper.devices.virtio.device import VirtioDevice
 from innkeeper.devices.virtio.mmio import VirtioMmio
 from innkeeper.engine.emulator import statistics
-from innkeeper.engine.emulator.emulator import Emulator, EmulatorConfig, Exit, HostCalls
+from innkeeper.engine.emulator.emulator import Emulator, EmulatorConfig, HostCalls
 from innkeeper.firmware import virt_layout as at
 from innkeeper.firmware.boot import BootPlan, Mode
 from innkeeper.firmware.virt_tree import HartSpec, VirtBoard
 from innkeeper.isa.riscv import profiles
-from innkeeper.isa.riscv.causes import IRQ_MTI, IRQ_STI
-from innkeeper.isa.riscv.hart import NS_PER_TICK
 from innkeeper.machines.clock import Clock, HostClock, VirtualClock
 from innkeeper.machines.lock import MachineLock
 from innkeeper.machines.outcome import End, Outcome
 from innkeeper.machines.sbi import BoardSbi
 from innkeeper.machines.threads import HartThreads
+from innkeeper.machines.turns import Debugger, HartTurns
 from innkeeper.memory.ram import GuestMemory, GuestRam
 
 if TYPE_CHECKING:
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
 
 
 SSIP, MSIP, SEIP, MEIP = 1 << 1, 1 << 3, 1 << 9, 1 << 11
-LONGEST_SLEEP_S = 3600.0
-NO_TIMER = (1 << 64) - 1
 
 
 @record
@@ -77,22 +73,6 @@ class VirtConfig:
         )
 
 
-class Debugger(Protocol):
-    """Whoever may stop the machine; called by the harts' thread, which holds the machine's lock."""
-
-    def gate(self) -> None:
-        """Return when the harts may run (or the machine has ended)."""
-        ...
-
-    def stopped(self, reason: Exit) -> None:
-        """Take note of a breakpoint, a step's end or a watched access."""
-        ...
-
-    def ended(self) -> None:
-        """Take note that `run` is over."""
-        ...
-
-
 class VirtMachine:
     """One `virt` machine. `run` belongs to one thread; others take `lock` to touch devices.
 
@@ -121,9 +101,9 @@ class VirtMachine:
         self._threads: HartThreads | None = None
         self._plan: BootPlan | None = None
         self.harts = self.emulator.raw
-        self._virtual = VirtualClock(self.emulator) if config.icount else None
-        self.clock: Clock = self._virtual or HostClock(self.emulator)
-        self._alarm_ns: int | None = None
+        make_clock = VirtualClock if config.icount else HostClock
+        self.clock: Clock = make_clock(self.emulator)
+        self.alarm_ns: int | None = None
         self.virtio: list[VirtioDevice] = []
         self.sbi = BoardSbi(self)
         self._plug()
@@ -200,18 +180,18 @@ class VirtMachine:
         self.emulator.signals.set_mtimecmp(hart, value, now=self.clock.ticks())
 
     def _set_alarm(self, time_ns: int | None) -> None:
-        self._alarm_ns = time_ns
+        self.alarm_ns = time_ns
         self._look_again()
 
     def alarm_in_s(self) -> float | None:
         """Return when the real-time clock's alarm is due, in seconds from now."""
-        if self._alarm_ns is None:
+        if self.alarm_ns is None:
             return None
-        return max(self._alarm_ns - self.clock.wall_ns(), 0) / 1e9
+        return max(self.alarm_ns - self.clock.wall_ns(), 0) / 1e9
 
     def expire_alarm(self) -> None:
         """Let the alarm go off if it is due; the lock is held."""
-        if self._alarm_ns is not None and self.clock.wall_ns() >= self._alarm_ns:
+        if self.alarm_ns is not None and self.clock.wall_ns() >= self.alarm_ns:
             self.rtc.expire()
 
     # ---- what the harts call
@@ -325,7 +305,7 @@ class VirtMachine:
                 if together and self.debugger is None:
                     self._run_at_once()
                 else:
-                    self._run_in_turns()
+                    HartTurns(self).run()
         finally:
             if self.debugger is not None:
                 with self.lock:
@@ -340,66 +320,3 @@ class VirtMachine:
             self._threads.run()
         finally:
             self._threads = None
-
-    def _run_in_turns(self) -> None:
-        with self.lock:
-            while True:
-                seen = self.lock.wakeups
-                if self.outcome is not None:
-                    return
-                self._turn(seen)
-
-    def _turn(self, seen: int) -> None:
-        """Run the harts until the host is needed, and do what is needed.
-
-        `seen` is the lock's `wakeups` before the machine was found not to have ended.
-        """
-        if self.debugger is not None:
-            self.debugger.gate()
-            if self.outcome is not None:
-                return
-        reason = self.emulator.run()
-        if reason is Exit.TRAP:
-            raise self.crash(self.emulator.exit_hart)
-        if reason in (Exit.BREAK, Exit.STEP, Exit.WATCH):
-            if self.debugger is None:
-                raise MachineError("a breakpoint was hit with no debugger attached")
-            self.debugger.stopped(reason)
-        self.lock.yield_to_others()
-        self.expire_alarm()
-        if reason is Exit.IDLE and self.outcome is None and not self._skip_time():
-            self.lock.sleep(self._sleep_s(), since=seen)
-
-    def _skip_time(self) -> bool:
-        """Let virtual time, if that is what counts, pass until something happens by itself."""
-        if self._virtual is None:
-            return False
-        return self._virtual.skip(self._next_timer(), self._alarm_ns)
-
-    def crash(self, hart: int) -> MachineError:
-        """Return what to say of a guest that traps with no trap handler set."""
-        raw = self.harts[hart]
-        return MachineError(
-            "the guest has crashed",
-            why=f"hart {hart} trapped at {raw.pc:#x} (cause {raw.trap_cause}, "
-            f"tval {raw.trap_tval:#x}) and has set no trap handler",
-            fix="is this file meant for this machine? --gdb shows how it gets there",
-        )
-
-    def _next_timer(self) -> int | None:
-        """Return the tick at which a timer can next wake a hart."""
-        due = [
-            timer
-            for h in self.harts
-            for timer, bit in ((h.mtimecmp, IRQ_MTI), (h.stimecmp, IRQ_STI))
-            if not h.stop and h.mie >> bit & 1 and timer != NO_TIMER
-        ]
-        return min(due, default=None)
-
-    def _sleep_s(self) -> float:
-        """Return how long nothing can happen by itself, in seconds."""
-        alarm_s, timer = self.alarm_in_s(), self._next_timer()
-        longest = LONGEST_SLEEP_S if alarm_s is None else min(alarm_s, LONGEST_SLEEP_S)
-        if timer is None:
-            return longest
-        return min(max(timer - self.clock.ticks(), 0) * NS_PER_TICK / 1e9, longest)

@@ -20,7 +20,7 @@ SOURCES = ("native", "isa", "engine/emulator")
 
 def compile_image() -> code_cache.Entry:
     """Compile the emulator: handlers, page walk, traps, CSRs, decoder, loop."""
-    from innkeeper.engine.emulator import cells, counted, fill, loop, parallel, tlb
+    from innkeeper.engine.emulator import cells, counted, fill, loop, parallel, tlb, turns
     from innkeeper.engine.emulator.common import common_handlers
     from innkeeper.engine.emulator.handlers import HandlerCompiler
     from innkeeper.engine.emulator.module import engine_module
@@ -33,7 +33,7 @@ def compile_image() -> code_cache.Entry:
 
     module = engine_module()
     for function in (
-        decode.decode, loop.run, loop.resume_cell, loop.take_trap, loop.cross_cell,
+        decode.decode, turns.run, loop.resume_cell, loop.take_trap, loop.cross_cell,
         loop.jump_cell, loop.stop_at, cells.decode_cell, cells.written_range, cells.reset_code,
         tlb.flush_all, tlb.flush_bank, tlb.reset_tlb, fill.translate,
         access.load_slow, access.store_slow,

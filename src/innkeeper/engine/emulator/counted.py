@@ -10,15 +10,9 @@ but when the host gets a turn; so two runs with the same input are the same.
 from __future__ import annotations
 
 from innkeeper.engine.emulator.hart import EXIT_BREAK, EXIT_IDLE, EXIT_REQUEST, EmuHart
-from innkeeper.engine.emulator.loop import (
-    can_run,
-    drop_reservations,
-    next_timer,
-    run_slice,
-    settle_break,
-    step,
-)
+from innkeeper.engine.emulator.loop import can_run, next_timer, run_slice
 from innkeeper.engine.emulator.tlb import shared_code
+from innkeeper.engine.emulator.turns import drop_reservations, settle_break, step
 from innkeeper.isa.riscv.csr import read_time
 from innkeeper.isa.riscv.hart import NS_PER_TICK, Hart
 from innkeeper.native.intrinsics import noinline, ptr_cast, rotl

@@ -106,7 +106,7 @@ class Emulator:
         for n in range(config.hart_count):
             self.reset_hart(n)
         self._run = self.loaded.function(
-            "loop.run", ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int64
+            "turns.run", ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int64
         )
         self._written = self.loaded.function(
             "cells.written_range", None, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64

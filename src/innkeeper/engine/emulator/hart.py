@@ -28,7 +28,7 @@ STEP, STEP_BREAKS, STEP_UNINTERRUPTED = 1, 2, 4
 """`EmuHart.step`: one instruction; heed breakpoints; take no interrupt."""
 EXIT_REQUEST, EXIT_IDLE, EXIT_BREAK, EXIT_STEP, EXIT_WATCH, EXIT_COUNT = 1, 2, 3, 4, 5, 6
 EXIT_TRAP, EXIT_BLOCK = 7, 8
-"""Why `loop.run` comes back."""
+"""Why `turns.run` comes back."""
 
 MAX_WATCHES = 16
 WATCH_READ, WATCH_WRITE = 1, 2
