@@ -130,10 +130,9 @@ class Bundle:
         self.config["root"]["path"] = str(rootfs)
         Bundle.count += 1
         self.id = f"inn-test-{os.getpid()}-{Bundle.count}"
-        self.program = [
-            sys.executable, "-I", "-S", "-X", f"pycache_prefix={directory.parent}/bytecode",
-            "-c", LAUNCH, str(REPO / "src"),
-        ]  # fmt: skip
+        cache = f"pycache_prefix={directory.parent}/bytecode"
+        self.interpreter = [sys.executable, "-I", "-S", "-X", cache]
+        self.program = [*self.interpreter, "-c", LAUNCH, str(REPO / "src")]
         self.name = "inn-oci"
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,16 +19,8 @@ MOST_STEPS = 2000
 
 def attempt(bundle: Bundle, number: int, side: str, command: str) -> int:
     """Run one command with the blow at its N-th step; return how it ended."""
-    program = [
-        sys.executable,
-        "-I",
-        "-S",
-        "-X",
-        f"pycache_prefix={bundle.directory.parent}/bytecode",
-        str(KILLER),
-    ]
     done = subprocess.run(
-        [*program, str(REPO / "src"), str(number), side, "--root", str(bundle.state), command, bundle.id],
+        [*bundle.interpreter, str(KILLER), str(REPO / "src"), str(number), side, "--root", str(bundle.state), command, bundle.id],
         cwd=bundle.directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         timeout=60,
     )  # fmt: skip

@@ -14,6 +14,8 @@ import pytest
 
 from innkeeper.containers.spec import default_spec, make_rootless
 from tests.containers.oci import kit
+from tests.containers.oci.test_config import fuzz
+from tests.containers.oci.test_crash import MOST_STEPS, STRIDE, attempt, swept
 
 UID = 1000
 
@@ -39,7 +41,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Bundle]:
     for place in (home, *home.rglob("*")):
         os.chown(place, UID, UID, follow_symlinks=False)
     as_user = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--"]
-    one.program = [*as_user, python, "-I", "-S", "-B", "-c", kit.LAUNCH, str(kit.REPO / "src")]
+    one.interpreter = [*as_user, python, "-I", "-S", "-B"]
+    one.program = [*one.interpreter, "-c", kit.LAUNCH, str(kit.REPO / "src")]
     yield one
     one.clean()
     shutil.rmtree(home)
@@ -94,3 +97,31 @@ def test_the_helpers_map_more(user: kit.Bundle) -> None:
     ]
     user.linux["uidMappings"] = maps
     assert "see /etc/subuid" in user.refused()  # which allows no such numbers
+
+
+def test_kills_at_any_step_leave_nothing(user: kit.Bundle) -> None:
+    user.write()
+    for number in range(1, MOST_STEPS, 4 * STRIDE):
+        ended = attempt(user, number, "runtime", "run")
+        swept(user)
+        if ended == 0:
+            return
+    pytest.fail("the command never came to its end")
+
+
+def test_fuzzed_bundles_leave_nothing(user: kit.Bundle) -> None:
+    fuzz(user, seed=8, rounds=12)
+
+
+def test_escapes(user: kit.Bundle) -> None:
+    """The host's Python and files out of reach, links kept inside: the same code, another path to it."""
+    root = Path(user.config["root"]["path"])
+    (root / "bin/trap").write_text("#!/proc/self/exe\n")
+    (root / "bin/trap").chmod(0o755)
+    (root / "climbing").symlink_to("../" * 20 + "tmp")
+    user.mount("/climbing/inside", kind="tmpfs", source="tmpfs")
+    assert "/tmp/inside tmpfs" in user.output("grep tmpfs /proc/mounts")
+    user.process["args"] = ["/bin/trap"]
+    assert "is the runtime itself" in user.refused()
+    user.process.update(args=["ls"], cwd="/proc/self/fd/5")
+    assert user.run().returncode != 0
