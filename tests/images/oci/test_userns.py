@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -55,3 +56,63 @@ def test_an_overlay_in_a_user_namespace(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
     assert done.stdout == "all is well\n", done.stderr
+
+
+MAPPED = """
+import os, sys
+from pathlib import Path
+from innkeeper.images.oci.commit import commit
+from innkeeper.images.oci.content import ContentStore
+from innkeeper.images.oci.reach import prune
+from innkeeper.images.oci.rootfs import prepare_rootfs, release_rootfs
+from tests.images.oci.kit import make_image, tar_of
+
+here = Path(sys.argv[1])
+store = ContentStore(here / "oci")
+image = make_image(store, tar_of([("file", "f", b"1"), ("link", "l", "f")], uid=33, gid=34),
+                   tar_of([("file", "far", b"1")], uid=70000), tar_of([("char", "null", (1, 3))]))
+for overlay in (True, False):
+    box = here / f"box-{overlay}"
+    made = prepare_rootfs(image, box, rootless=True, overlay=overlay)
+    status = (made.path / "f").stat()
+    assert (status.st_uid, status.st_gid) == (33, 34)
+    assert (made.path / "l").lstat().st_uid == 33
+    assert not (made.path / "null").exists(), "devices need more"
+    new = commit(box, "new", store=store)
+    release_rootfs(box, store)
+again = prepare_rootfs(new, here / "again", rootless=True, overlay=False)
+assert (again.path / "f").stat().st_uid == 33
+assert os.getxattr(again.path / "far", "user.innkeeper.owner") == b"70000:0"
+release_rootfs(here / "again", store)
+for name in ("one:latest", "new:latest"):
+    store.untag(name)
+prune(store)
+assert not list((store.root / "layers-mapped").iterdir())
+print("all is well")
+"""
+
+
+ENTER = """
+import ctypes, sys
+NEWUSER, NEWNS = 0x10000000, 0x00020000
+print("entered" if ctypes.CDLL(None).unshare(NEWUSER | NEWNS) == 0 else "refused", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to map ids of several users")
+def test_a_user_namespace_with_ids_of_its_own_sets_owners(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(  # as `podman unshare` would, newuidmap being us here
+        [sys.executable, "-c", ENTER + MAPPED, str(tmp_path)], cwd=root, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    entered = process.stdout.readline() == "entered\n"
+    if entered:
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{process.pid}/{name}").write_text("0 0 1\n1 100000 65535\n")
+    out, err = process.communicate("go\n", timeout=120)
+    if not entered:
+        pytest.skip("user namespaces cannot be made here")
+    assert out == "all is well\n", err

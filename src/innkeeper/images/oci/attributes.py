@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from innkeeper.base.record import record
@@ -39,7 +41,7 @@ class Owners:
         if self.rootless:
             self._note(fd, entry)
         else:
-            os.fchown(fd, entry.uid, entry.gid)
+            self._own(fd, entry)
         os.fchmod(fd, entry.mode)  # after chown, which clears set-user-ID
         self._xattrs(fd, entry, follow=True)
         os.utime(fd, (entry.mtime, entry.mtime))
@@ -47,12 +49,21 @@ class Owners:
     def set_named(self, folder: int, name: str, entry: Entry, *, link: bool) -> None:
         """Set all attributes of a file that cannot be opened: a link, a device, a pipe."""
         if not self.rootless:
-            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+            with suppress_unmapped():
+                os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
         if not link:
             os.chmod(name, entry.mode, dir_fd=folder)
         self._xattrs(f"/proc/self/fd/{folder}/{name}", entry, follow=False)
         times = (entry.mtime, entry.mtime)
         os.utime(name, times, dir_fd=folder, follow_symlinks=False)
+
+    def _own(self, fd: int, entry: Entry) -> None:
+        try:
+            os.fchown(fd, entry.uid, entry.gid)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._note(fd, entry)  # an id that this user namespace has not
 
     def _note(self, fd: int, entry: Entry) -> None:
         if (entry.uid, entry.gid) != (0, 0):
@@ -62,6 +73,16 @@ class Owners:
         for name, value in entry.xattrs.items():
             if kept_xattr(name) and len(value) <= MAX_XATTR_BYTES:
                 _set(target, name, value, follow=follow)
+
+
+@contextmanager
+def suppress_unmapped() -> Iterator[None]:
+    """Let pass that a user namespace has not the owner's id."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def _set(target: int | str, name: str, value: bytes, *, follow: bool) -> None:

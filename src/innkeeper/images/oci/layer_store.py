@@ -4,7 +4,8 @@
     layers/CHAIN/layer.json    what it is; written last
 
 `CHAIN` is the beginning of the layer's ChainID, short since overlayfs takes all paths in one page.
-`layers-user` has those unpacked without privileges, whose owners are noted, not set.
+`layers-user` has those unpacked without privileges, whose owners are noted, not set;
+`layers-mapped` those of a user namespace with ids of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from innkeeper.images.oci.content import ContentStore
 from innkeeper.images.oci.digest import Digest
 from innkeeper.images.oci.documents import Descriptor
 from innkeeper.images.oci.image import Image
-from innkeeper.images.oci.ready import LAYER_NAME_CHARS, LAYER_RECORD, LAYER_ROOT, layer_path
+from innkeeper.images.oci.ready import (
+    LAYER_NAME_CHARS,
+    LAYER_RECORD,
+    LAYER_ROOT,
+    layer_path,
+    layers_folder,
+    notes_owners,
+)
 from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.paths import make_dir, storage_errors
 from innkeeper.images.progress import SILENT, Progress
@@ -45,7 +53,7 @@ class LayerStore:
 
     def __init__(self, store: ContentStore, *, rootless: bool) -> None:
         self._store, self._rootless = store, rootless
-        self.folder = store.root / ("layers-user" if rootless else "layers")
+        self.folder = store.root / layers_folder(rootless=rootless)
 
     def path(self, chain_id: str) -> Path:
         """Return the root folder of an unpacked layer."""
@@ -97,7 +105,8 @@ class LayerStore:
                 ):
                     root.mkdir(0o755, parents=True)
                     hashed = Hashed(stream, diff_id.algorithm)
-                    with Applier(root, lowers, rootless=self._rootless) as applier:
+                    noted = notes_owners(rootless=self._rootless)
+                    with Applier(root, lowers, rootless=noted) as applier:
                         done = applier.apply(TarReader(hashed, name=f"the layer {layer.digest}"))
                     hashed.finish(diff_id, layer=layer.digest)
                 record = LayerRecord(chain, str(diff_id), done.entries, done.bytes, done.skipped)
@@ -116,17 +125,18 @@ class LayerStore:
             os.replace(staging / "layer", folder)
             sync_folder(self.folder)
 
-    def prune(self, kept: set[str], tally: Tally) -> None:
-        """Remove the layers whose chain is not among `kept`."""
-        names = {Digest(chain).encoded[:LAYER_NAME_CHARS] for chain in kept}
-        for path in self.folder.glob("*"):
-            if path.name in names:
-                continue
-            for file in path.rglob("*"):
-                if file.is_file() and not file.is_symlink():
-                    tally.files += 1
-                    tally.bytes += file.lstat().st_blocks * 512
-            remove_tree(path)
+
+def prune_layers(folder: Path, kept: set[str], tally: Tally) -> None:
+    """Remove the layers in `folder` whose chain is not among `kept`; what is not ours stays."""
+    names = {Digest(chain).encoded[:LAYER_NAME_CHARS] for chain in kept}
+    for path in folder.glob("*"):
+        if path.name in names:
+            continue
+        files = [p.lstat() for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
+        remove_tree(path)
+        if not path.exists():
+            tally.files += len(files)
+            tally.bytes += sum(status.st_blocks * 512 for status in files)
 
 
 def chain_ids(image: Image) -> list[str]:

@@ -53,7 +53,8 @@ def prune(store: ContentStore) -> Pruned:
 
     Waits for pulls and builds in progress, and keeps new ones waiting meanwhile.
     """
-    from innkeeper.images.oci.layer_store import LayerStore, chain_ids
+    from innkeeper.images.oci.layer_store import chain_ids, prune_layers
+    from innkeeper.images.oci.ready import LAYER_FOLDERS
 
     tally = Tally()
     with store.pruning(), storage_errors("prune", store.root):
@@ -68,8 +69,8 @@ def prune(store: ContentStore) -> Pruned:
                 tally.unlink(path)
         layers = {chain for _, chains in leases for chain in chains}
         layers |= {c for _, images in images_of(store) for i in images for c in chain_ids(i)}
-        for unpacked in (LayerStore(store, rootless=False), LayerStore(store, rootless=True)):
-            unpacked.prune(layers, tally)
+        for name in LAYER_FOLDERS:
+            prune_layers(store.root / name, layers, tally)
         sweep(store.root / "tmp", tally)
     return Pruned(tally.files, tally.bytes)
 

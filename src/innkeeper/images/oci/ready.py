@@ -3,7 +3,7 @@
 Starting a container must not cost the import of a validator, a hash library and an HTTP client. So
 the first start of an image notes what later ones need, checked as it then is:
 
-    ready/NAME.ARCH[.user].json    what the name means, its configuration, its layers' ChainIDs
+    ready/NAME.ARCH.LAYERS.json    what the name means, its configuration, its layers' ChainIDs
 
 A note counts while the name still means the same manifest and every layer is still unpacked;
 `prune` removes all of them. Nothing heavy is imported here.
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LAYER_NAME_CHARS = 24
 LAYER_ROOT, LAYER_RECORD = "root", "layer.json"
 MAX_NOTE_BYTES = 8 << 20
+ALL_IDS = (1 << 32) - 1
+LAYER_FOLDERS = ("layers", "layers-user", "layers-mapped")
 _MAX_FILE_CHARS = 180
 
 
@@ -128,10 +130,41 @@ def descriptor_dict(descriptor: Any) -> dict[str, Any]:
     }
 
 
+def layers_folder(*, rootless: bool) -> str:
+    """Return the folder of unpacked layers whose owners are as this process sets them.
+
+    Without privileges they are noted, not set, unless this is root of a user namespace that has
+    ids of several users (user_namespaces(7)): then they are set to those.
+    """
+    if not rootless:
+        return "layers"
+    return "layers-user" if notes_owners(rootless=True) else "layers-mapped"
+
+
+def notes_owners(*, rootless: bool) -> bool:
+    """Tell whether owners of files can only be noted."""
+    return rootless and not _has_several_ids()
+
+
+def _has_several_ids() -> bool:
+    if os.geteuid() != 0:
+        return False
+    try:
+        with open("/proc/self/uid_map") as file:
+            count = sum(int(line.split()[2]) for line in file)
+    except (OSError, ValueError, IndexError):
+        return False
+    return 1 < count < ALL_IDS  # all of them: not in a user namespace at all
+
+
 def layer_path(root: Path, chain: str, *, rootless: bool) -> Path:
     """Return the root folder of an unpacked layer."""
-    folder = "layers-user" if rootless else "layers"
-    return root / folder / chain.partition(":")[2][:LAYER_NAME_CHARS] / LAYER_ROOT
+    return (
+        root
+        / layers_folder(rootless=rootless)
+        / chain.partition(":")[2][:LAYER_NAME_CHARS]
+        / LAYER_ROOT
+    )
 
 
 def name_path(root: Path, name: str) -> Path:
@@ -150,7 +183,8 @@ def file_name(text: str) -> str:
 
 
 def _path(root: Path, name: str, arch: str, *, rootless: bool) -> Path:
-    return root / "ready" / f"{file_name(name)}.{arch}{'.user' if rootless else ''}.json"
+    folder = layers_folder(rootless=rootless)
+    return root / "ready" / f"{file_name(name)}.{arch}.{folder}.json"
 
 
 def _plain_fields(kind: Any) -> list[str]:

@@ -24,6 +24,7 @@ from innkeeper.images.oci.ready import (
     file_name,
     layer_path,
     note_ready,
+    notes_owners,
 )
 from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.paths import make_dir, storage_errors
@@ -238,7 +239,7 @@ def _same_root(lower: Path, upper: Path, *, rootless: bool) -> None:
         old = os.open(lower, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         new = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            copy_attributes(old, new, rootless=rootless)
+            copy_attributes(old, new, rootless=notes_owners(rootless=rootless))
         finally:
             os.close(old)
             os.close(new)
@@ -255,7 +256,8 @@ def _copy(container_dir: Path, lower: tuple[Path, ...], *, rootless: bool) -> Ro
         try:
             if lower:
                 with Union(lower) as union:
-                    UnionCopy(union, target, rootless=rootless).run()
+                    noted = notes_owners(rootless=rootless)
+                    UnionCopy(union, target, rootless=noted).run()
         finally:
             os.close(target)
     return RootfsMount(path=root, kind=COPY, lower=lower)
