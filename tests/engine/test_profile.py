@@ -181,7 +181,7 @@ def test_masked_pointers_reach_memory_whatever_their_tag(code: str) -> None:
 def test_a_loop_through_masked_pointers(access: str) -> None:
     """Long enough for a region: what misses the TLB there takes the tag out too."""
     code = f"""
-    li s2, 1500
+    li s2, 300
 again:
     {access}
     add a1, a1, a0
