@@ -46,6 +46,7 @@ _start:
 {load}
     ld x31, {256 + 31 * 8}(x31)
     fsrmi {made.frm}
+    csrwi vxrm, {made.vxrm}
     j program
 .align 3
 values: .dword {values}

@@ -22,6 +22,7 @@ COUNT, FEW = 50, 12
 def start(program: VectorProgram, frm: int) -> Any:
     def setup(raw: Any) -> None:
         raw.mstatus, raw.fp_ready, raw.frm = DIRTY, int(frm <= 3), frm
+        raw.vxrm = program.vxrm
         for n in range(32):
             raw.x[n], raw.f[n] = program.x[n], program.f[n]
         for n in range(64):

@@ -40,6 +40,7 @@ class VectorProgram:
 
     words: tuple[int, ...]
     frm: int
+    vxrm: int
     x: tuple[int, ...]
     f: tuple[int, ...]
     v: bytes
@@ -86,7 +87,8 @@ class Maker:
             for _ in range(256)
         ) * (WINDOW_BYTES // 2048)
         h.pmp_count = 0
-        h.mstatus, h.fp_ready, h.frm, h.vxrm = DIRTY, int(frm <= 3), frm, 0
+        h.mstatus, h.fp_ready, h.frm = DIRTY, int(frm <= 3), frm
+        h.vxrm = self.vxrm = rng.randrange(4)
         for n in range(1, 32):
             h.x[n] = random_integer(rng)
         for n in range(32):
@@ -204,5 +206,6 @@ def generate(
         maker.instruction()
     x, f, v, window_bytes = maker.start
     return VectorProgram(
-        tuple(maker.words), frm, x, f, v, window_bytes, maker.reference.h, bytes(maker.ram[maker.offset :])
+        tuple(maker.words), frm, maker.vxrm, x, f, v, window_bytes, maker.reference.h,
+        bytes(maker.ram[maker.offset :]),
     )  # fmt: skip

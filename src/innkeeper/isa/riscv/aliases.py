@@ -4,7 +4,7 @@ Each line is `alias = instruction`; `$x` stands for an operand, the same one whe
 The assembler reads a line from left to right, the disassembler from right to left and takes the
 first that fits. A line with `<-` is for the assembler only, one with `->` for the disassembler
 only.
-Source: RISC-V Assembly Programmer's Manual, tables of pseudoinstructions; Unprivileged ISA 27.
+Source: RISC-V Assembly Programmer's Manual, tables of pseudoinstructions; Unprivileged ISA 27, 30.
 """
 
 from __future__ import annotations
@@ -148,6 +148,40 @@ fcvt.d.h $d, $s     = fcvt.d.h $d, $s, rne
 fcvt.d.s $d, $s     = fcvt.d.s $d, $s, rne
 fcvt.d.w $d, $s     = fcvt.d.w $d, $s, rne
 fcvt.d.wu $d, $s    = fcvt.d.wu $d, $s, rne
+vneg.v $d, $s       <- vrsub.vx $d, $s, zero
+vneg.v $d, $s, $m   <- vrsub.vx $d, $s, zero, $m
+vnot.v $d, $s       <- vxor.vi $d, $s, -1
+vnot.v $d, $s, $m   <- vxor.vi $d, $s, -1, $m
+vwcvt.x.x.v $d, $s  <- vwadd.vx $d, $s, zero
+vwcvt.x.x.v $d, $s, $m <- vwadd.vx $d, $s, zero, $m
+vwcvtu.x.x.v $d, $s <- vwaddu.vx $d, $s, zero
+vwcvtu.x.x.v $d, $s, $m <- vwaddu.vx $d, $s, zero, $m
+vncvt.x.x.w $d, $s  <- vnsrl.wx $d, $s, zero
+vncvt.x.x.w $d, $s, $m <- vnsrl.wx $d, $s, zero, $m
+vfneg.v $d, $s      <- vfsgnjn.vv $d, $s, $s
+vfneg.v $d, $s, $m  <- vfsgnjn.vv $d, $s, $s, $m
+vfabs.v $d, $s      <- vfsgnjx.vv $d, $s, $s
+vfabs.v $d, $s, $m  <- vfsgnjx.vv $d, $s, $s, $m
+vmsgt.vv $d, $s, $t <- vmslt.vv $d, $t, $s
+vmsgt.vv $d, $s, $t, $m <- vmslt.vv $d, $t, $s, $m
+vmsgtu.vv $d, $s, $t <- vmsltu.vv $d, $t, $s
+vmsgtu.vv $d, $s, $t, $m <- vmsltu.vv $d, $t, $s, $m
+vmsge.vv $d, $s, $t <- vmsle.vv $d, $t, $s
+vmsge.vv $d, $s, $t, $m <- vmsle.vv $d, $t, $s, $m
+vmsgeu.vv $d, $s, $t <- vmsleu.vv $d, $t, $s
+vmsgeu.vv $d, $s, $t, $m <- vmsleu.vv $d, $t, $s, $m
+vmfgt.vv $d, $s, $t <- vmflt.vv $d, $t, $s
+vmfgt.vv $d, $s, $t, $m <- vmflt.vv $d, $t, $s, $m
+vmfge.vv $d, $s, $t <- vmfle.vv $d, $t, $s
+vmfge.vv $d, $s, $t, $m <- vmfle.vv $d, $t, $s, $m
+vmmv.m $d, $s       <- vmand.mm $d, $s, $s
+vmnot.m $d, $s      <- vmnand.mm $d, $s, $s
+vmclr.m $d          <- vmxor.mm $d, $d, $d
+vmset.m $d          <- vmxnor.mm $d, $d, $d
+vl1r.v $d, $i($s)   <- vl1re8.v $d, $i($s)
+vl2r.v $d, $i($s)   <- vl2re8.v $d, $i($s)
+vl4r.v $d, $i($s)   <- vl4re8.v $d, $i($s)
+vl8r.v $d, $i($s)   <- vl8re8.v $d, $i($s)
 scall               <- ecall
 sbreak              <- ebreak
 """
