@@ -107,9 +107,9 @@ def test_linux_lists_and_uses_the_extensions(image: Manifest, tmp_path: Path) ->
     done = Guest.run("busybox", ["sh", "-c", script], volumes=[f"{tmp_path}:/v"])
     assert done.status == 0, done.stderr
     listed = done.stdout.decode().split(":")[1].strip().split("_")[1:]
-    assert set(LISTED_BY_LINUX_6_12.split("_")) <= set(listed) and set(listed) <= set(
-        EXTENSION_NAMES
-    )
+    assert set(LISTED_BY_LINUX_6_12.split("_")) <= set(listed)
+    scalar = {name for name in listed if not name.startswith("zv")}  # V implies names of its own
+    assert scalar <= set(EXTENSION_NAMES)
     key, bits, page, total, zeroed = struct.unpack("<5q", (tmp_path / "answer").read_bytes())
     assert key == 4
     assert [name for name, bit in HWPROBE.items() if not bits >> bit & 1] == []
