@@ -81,7 +81,7 @@ class VirtMachine:
 
     def __init__(self, config: VirtConfig) -> None:
         self.config = config
-        self.ram = GuestRam(at.DRAM_BASE, config.ram_bytes)
+        self.ram = GuestRam(at.DRAM_BASE, config.ram_bytes, hugepages=True)
         self.memory = GuestMemory([self.ram])
         self.bus = Bus()
         self.emulator = Emulator(
