@@ -71,6 +71,10 @@ class Measurement:
             except BenchError as error:
                 self.failed = True
                 print(f"{TABLE}:{group}: {error}", file=sys.stderr)
+            except KeyboardInterrupt:
+                self.failed = True
+                print("interrupted: what was measured follows", file=sys.stderr)
+                return
 
     def _group(self, guest: Guest, names: list[str]) -> Iterator[Line]:
         able = [n for n in names if n not in guest.missing]
