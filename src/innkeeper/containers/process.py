@@ -12,6 +12,7 @@ from innkeeper.base.errors import ContainerError
 from innkeeper.containers import capabilities, trampoline
 from innkeeper.containers import kernel as k
 from innkeeper.containers.config import RLIMITS
+from innkeeper.containers.program import look_up, refuse_itself
 from innkeeper.containers.schema import U64
 
 TYPE_CHECKING = False
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_PASSWD_BYTES = 1 << 20
 _SCHED = {
     "SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4,
@@ -30,7 +30,6 @@ _SCHED_FLAGS = {
     "SCHED_FLAG_KEEP_POLICY": 8, "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 64,
 }  # fmt: skip
-_SCRIPT_BYTES = 256  # of a file's first line that the kernel reads (execve(2))
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 
@@ -266,51 +265,3 @@ def change_directory(path: str) -> None:
             "current working directory is outside of container mount namespace root",
             why="possible container breakout detected",
         )
-
-
-def look_up(name: str, env: dict[str, str]) -> str:
-    """Find a program as execvp(3) would, in the container and as its user."""
-    if "/" in name:
-        return _check_program(name, name)
-    for directory in env.get("PATH", DEFAULT_PATH).split(":"):
-        path = os.path.join(directory or ".", name)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return path
-    raise ContainerError(f'exec: "{name}": executable file not found in $PATH')
-
-
-def _check_program(name: str, path: str) -> str:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        raise ContainerError(f'exec: "{name}": stat {path}: {k.reason(error)}') from None
-    if mode & 0o170000 == 0o040000:
-        raise ContainerError(f'exec: "{name}": is a directory')
-    if not os.access(path, os.X_OK):
-        raise ContainerError(f'exec: "{name}": permission denied')
-    return path
-
-
-def refuse_itself(path: str, runtime: os.stat_result) -> None:
-    """Refuse a program that is a link to this very process's, or has that for its interpreter.
-
-    It would be the trampoline by then, which would execute itself for ever. Who swaps the file
-    after this has an endless loop in his own container, and no more.
-    """
-    try:
-        with open(path, "rb", buffering=0, opener=_open_quietly) as file:
-            head = file.read(_SCRIPT_BYTES)
-    except OSError:  # not readable: then it is no script either
-        head = b""
-    words = head.partition(b"\n")[0][2:].split() if head[:2] == b"#!" else []
-    for one in (os.fsencode(path), *words[:1]):
-        try:
-            found = os.stat(one)
-        except OSError:
-            continue
-        if (found.st_dev, found.st_ino) == (runtime.st_dev, runtime.st_ino):
-            raise ContainerError(f'exec: "{path}": is the runtime itself')
-
-
-def _open_quietly(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
