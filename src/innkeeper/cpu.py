@@ -110,7 +110,7 @@ class Cpu:
         raw.pmpcfg[0], raw.pmpaddr[0] = 0x1F, (1 << 54) - 1  # everything, for every mode
         raw.mcounteren = raw.scounteren = 0xFFFF_FFFF
         raw.menvcfg, raw.senvcfg = st.MENVCFG_WRITABLE, st.SENVCFG_WRITABLE
-        access.enable_float()
+        access.enable_units()
 
     # ---- loading
 

@@ -347,3 +347,10 @@ def test_running_stepping_and_hooks_give_the_same(seed: int) -> None:
     while sliced.regs.pc != program.end:
         sliced.run(until=program.end, max_instructions=sizes.randrange(1, 40))
     assert result(plain) == result(stepped) == result(hooked) == result(sliced)
+
+
+def test_vector_registers() -> None:
+    cpu = cpu_with("vsetivli a0, 4, e32, m1, ta, ma\n vadd.vv v8, v8, v9\n ebreak")
+    cpu.regs.v8, cpu.regs.v9 = 0x00000004_00000003_00000002_00000001, (1 << 128) - 1
+    cpu.run()
+    assert cpu.regs.v8 == 0x00000003_00000002_00000001_00000000 and cpu.regs.vl == 4

@@ -174,7 +174,7 @@ def test_registers_beyond_the_general_ones(script: Script) -> None:
     assert script(b"p%x" % 4161) == b"0300000000000000"
     assert script(b"p%x" % (65 + 0x7FF)) == b"x" * 16
     assert script(b"P%x=0000000000000000" % (65 + 0x7FF)) == b"E05"
-    for bad in (b"p1042", b"p", b"p-1", b"px", b"P1=11", b"P1", b"G00", b"Gzz"):
+    for bad in (b"p1062", b"p", b"p-1", b"px", b"P1=11", b"P1", b"G00", b"Gzz"):
         assert script(bad) == b"E16"
 
 
@@ -331,11 +331,15 @@ def test_the_description_is_what_gdb_asks_for(script: Script) -> None:
     assert root.findtext("architecture") == "riscv:rv64"
     registers = {reg.get("name"): int(reg.get("regnum", "")) for reg in root.iter("reg")}
     expected = {"zero": 0, "ra": 1, "fp": 8, "a0": 10, "t6": 31, "pc": 32, "ft0": 33, "ft11": 64}
-    expected |= {"fcsr": 68, "mstatus": 65 + 0x300, "satp": 65 + 0x180, "priv": 4161}
+    expected |= {"fcsr": 68, "mstatus": 65 + 0x300, "satp": 65 + 0x180, "priv": 4161, "v31": 4193}
     assert expected.items() <= registers.items()
     assert len(set(registers.values())) == len(registers)
     features = [feature.get("name") for feature in root.iter("feature")]
-    assert features == [f"org.gnu.gdb.riscv.{name}" for name in ("cpu", "fpu", "csr", "virtual")]
+    names = ("cpu", "fpu", "csr", "vector", "virtual")
+    assert features == [f"org.gnu.gdb.riscv.{name}" for name in names]
+    assert {reg.get("bitsize") for reg in root.iter("reg") if reg.get("group") == "vector"} == {
+        "128"
+    }
     assert script(b"qXfer:features:read:target.xml:fffff,100") == b"l"
     assert script(b"qXfer:features:read:other.xml:0,100") == b"E00"
     assert script(b"qXfer:features:read:target.xml:zz,100") == b"E16"

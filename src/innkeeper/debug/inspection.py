@@ -17,7 +17,7 @@ from innkeeper.debug.fields import (
     numbers,
     unhex,
 )
-from innkeeper.debug.riscv_description import GENERAL_COUNT, PRIV, register_bytes
+from innkeeper.debug.riscv_description import GENERAL_COUNT, LAST, register_bytes
 from innkeeper.debug.target import BreakpointKind, DebugTarget
 
 MAX_BREAKPOINTS = 1024
@@ -137,6 +137,6 @@ class Inspection:
 
 def _register_number(text: str) -> int:
     index = number(text)
-    if index > PRIV:
+    if index > LAST:
         raise BadRequestError
     return index

@@ -10,11 +10,15 @@ from __future__ import annotations
 from functools import cache
 
 from innkeeper.isa.riscv.csr_names import CSR_NUMBERS
+from innkeeper.isa.riscv.hart import VLEN
 
 PC = 32
 FIRST_FLOAT = 33
 FIRST_CSR = 65
 PRIV = FIRST_CSR + 4096
+FIRST_VECTOR = PRIV + 1
+LAST = FIRST_VECTOR + 31
+"""The highest number that a register has."""
 GENERAL_COUNT = 33  # x0 to x31 and pc
 _FLOAT_CSRS = ("fflags", "frm", "fcsr")
 
@@ -45,8 +49,20 @@ _CSRS = (
 )
 
 
+# A vector register as its elements of each width, by the names other stubs use.
+_ELEMENTS = (("longs", "l", 64), ("words", "w", 32), ("shorts", "s", 16), ("bytes", "b", 8))
+_VECTOR_TYPES = (
+    *(f'<vector id="{name}" type="uint{w}" count="{VLEN // w}"/>' for name, _, w in _ELEMENTS),
+    '<union id="riscv_vector">',
+    *(f'<field name="{field}" type="{name}"/>' for name, field, _ in _ELEMENTS),
+    "</union>",
+)
+
+
 def register_bytes(number: int) -> int:
     """Return how wide a register is in the description."""
+    if number > PRIV:
+        return VLEN // 8
     return 4 if number - FIRST_CSR in range(1, 4) else 8  # fflags, frm, fcsr as GDB has them
 
 
@@ -78,6 +94,7 @@ def target_xml() -> bytes:
         '<union id="riscv_double"><field name="float" type="ieee_single"/>'
         '<field name="double" type="ieee_double"/></union>'
     )
+    vectors = (_register(f"v{n}", FIRST_VECTOR + n, "riscv_vector", "vector") for n in range(32))
     status = (_csr(name, "float") for name in _FLOAT_CSRS)
     csrs = (_csr(name, "csr") for name in _CSRS)
     text = "\n".join(
@@ -91,6 +108,7 @@ def target_xml() -> bytes:
             _feature("cpu", *integers, _register("pc", PC, "code_ptr")),
             _feature("fpu", union, *floats, *status),
             _feature("csr", *csrs),
+            _feature("vector", *_VECTOR_TYPES, *vectors),
             _feature("virtual", _register("priv", PRIV, "int", "system")),
             "</target>",
         )

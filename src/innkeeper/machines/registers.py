@@ -12,7 +12,8 @@ from innkeeper.isa.riscv import csr
 from innkeeper.isa.riscv import status as st
 from innkeeper.isa.riscv.csr_names import CSR_COUNT, CSR_NUMBERS
 from innkeeper.isa.riscv.fp_common import fp_update_ready
-from innkeeper.isa.riscv.names import F_NUMBERS, X_NUMBERS
+from innkeeper.isa.riscv.hart import VLEN
+from innkeeper.isa.riscv.names import F_NUMBERS, V_NUMBERS, X_NUMBERS
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.sbi import FLUSH_TLB
 from innkeeper.native.types import u32, u64
@@ -23,17 +24,20 @@ if TYPE_CHECKING:
 MASK64 = (1 << 64) - 1
 PC, FIRST_FLOAT, FIRST_CSR = 32, 33, 65
 PRIV = FIRST_CSR + CSR_COUNT
+FIRST_VECTOR = PRIV + 1
+VECTORS, VECTOR_WORDS = 32, VLEN // 64
 SUPERVISOR_END = 0x200
 """CSR numbers below are the unprivileged and supervisor ones of `csr.read_supervisor`."""
 
 REGISTER_NUMBERS: dict[str, int] = {
     **{name: FIRST_CSR + n for name, n in CSR_NUMBERS.items()},
     **{name: FIRST_FLOAT + n for name, n in F_NUMBERS.items()},
+    **{name: FIRST_VECTOR + n for name, n in V_NUMBERS.items()},
     **X_NUMBERS,
     "pc": PC,
     "priv": PRIV,
 }
-"""GDB's number of every register: x and f by either name, `pc`, `priv`, CSRs."""
+"""GDB's number of every register: x and f by either name, `pc`, `priv`, CSRs, v."""
 
 
 class HartRegisters:
@@ -54,10 +58,18 @@ class HartRegisters:
             return int(raw.f[number - FIRST_FLOAT])
         if number == PRIV:
             return int(raw.priv)
+        if FIRST_VECTOR <= number < FIRST_VECTOR + VECTORS:
+            first = (number - FIRST_VECTOR) * VECTOR_WORDS
+            return sum(int(raw.v[first + n]) << 64 * n for n in range(VECTOR_WORDS))
         return self._read_csr(number - FIRST_CSR)
 
     def write(self, number: int, value: int) -> bool:
         """Set a register by its GDB number; False if it cannot be. x0 stays what it is."""
+        if FIRST_VECTOR <= number < FIRST_VECTOR + VECTORS:
+            first = (number - FIRST_VECTOR) * VECTOR_WORDS
+            for n in range(VECTOR_WORDS):
+                self._raw.v[first + n] = value >> 64 * n & MASK64
+            return True
         raw, value = self._raw, value & MASK64
         if 0 < number < PC:
             raw.x[number] = value
@@ -94,7 +106,7 @@ class HartRegisters:
         self._raw.flush_request |= FLUSH_TLB
         return True
 
-    def enable_float(self) -> None:
-        """Turn floating point on (mstatus.FS), as an operating system does for its programs."""
-        self._raw.mstatus |= st.FS
+    def enable_units(self) -> None:
+        """Turn floating point and vectors on (mstatus.FS, VS), as an OS does for its programs."""
+        self._raw.mstatus |= st.FS | st.VS
         fp_update_ready(self._hart)
