@@ -14,6 +14,7 @@ from innkeeper.cli.boot import boot, boot_config
 from innkeeper.cli.options import address, duration, parse_environment
 from innkeeper.cli.run import run, run_config
 from innkeeper.guests.config import Disk, Volume
+from innkeeper.guests.explain import explain
 
 
 def parse(command: click.Command, *words: str) -> dict[str, Any]:
@@ -54,7 +55,23 @@ def test_run_options_reach_the_request(tmp_path: Path, monkeypatch: pytest.Monke
     assert config.kernel == Path.cwd() / "k"
 
 
+def test_stdin_is_passed_on_unless_it_leads_to_nothing() -> None:
+    reading, writing = os.pipe()
+    null, saved = os.open(os.devnull, os.O_RDONLY), os.dup(0)
+    try:
+        for source, words, wanted in (
+            (reading, ["busybox"], True), (null, ["busybox"], False), (null, ["-i", "x"], True)
+        ):  # fmt: skip
+            os.dup2(source, 0)
+            assert run_config(parse(run, *words)).stdin is wanted
+    finally:
+        os.dup2(saved, 0)
+        for fd in (reading, writing, null, saved):
+            os.close(fd)
+
+
 def test_stdin_is_passed_on_unless_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("innkeeper.cli.run._is_null_device", lambda _fd: False)
     for terminal, interactive, wanted in ((False, False, True), (True, False, False),
                                           (True, True, True)):  # fmt: skip
         monkeypatch.setattr(os, "isatty", lambda _fd, answer=terminal: answer)
@@ -72,6 +89,18 @@ def test_boot_options_reach_the_request(tmp_path: Path) -> None:
     assert config.kernel == Path.cwd() / "k"
     assert config.gdb == "file"
     assert boot_config(parse(boot, "file", "--gdb")).gdb == "127.0.0.1:1234"
+
+
+def test_icount_is_asked_for_and_explained(tmp_path: Path) -> None:
+    kernel = tmp_path / "vmlinux"
+    kernel.write_bytes(bytes.fromhex("6f000000"))
+    words = ["--raw", str(kernel)]
+    plain = boot_config(parse(boot, *words))
+    counted = boot_config(parse(boot, "--icount", *words))
+    assert (plain.icount, counted.icount) == (False, True)
+    assert run_config(parse(run, "--icount", "busybox")).icount
+    assert "counted in instructions" in explain(counted)
+    assert "counted in instructions" not in explain(plain)
 
 
 def test_volumes_may_have_colons_in_the_source(tmp_path: Path) -> None:

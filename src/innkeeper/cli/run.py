@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,17 @@ def run_config(options: dict[str, Any]) -> RunConfig:
 
 
 def _has_input(*, interactive: bool) -> bool:
-    """Pass stdin on when it is asked for, or when somebody gave us a pipe or a file."""
+    """Pass stdin on when it is asked for, or when somebody gave us a pipe or a file.
+
+    The null device is neither: the guest has one of its own.
+    """
     try:
-        return interactive or not os.isatty(0)
+        return interactive or not (os.isatty(0) or _is_null_device(0))
     except OSError:  # closed
         return False
+
+
+def _is_null_device(fd: int) -> bool:
+    """Tell whether a descriptor leads to nothing."""
+    given = os.fstat(fd)
+    return stat.S_ISCHR(given.st_mode) and given.st_rdev == os.stat(os.devnull).st_rdev

@@ -19,6 +19,8 @@ def explain(config: MachineConfig) -> str:
         f"volume: {v.source} at {v.target}{' (read-only)' if v.read_only else ''}"
         for v in config.volumes
     ]
+    if config.icount:
+        lines.append("time: counted in instructions, the same in every run")
     if config.timeout_s is not None:
         lines.append(f"timeout: {config.timeout_s:g} s")
     if isinstance(config, RunConfig):
