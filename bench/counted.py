@@ -1,7 +1,7 @@
 """`inn boot` with counters: at each of the guest's reports its machine's counts go to stdout too.
 
 `python -m bench.counted KERNEL INITRD DISK APPEND`, for bench/profile.py. Every `stat_` field of
-the first hart is taken, so that a counter which the emulator gains shows up by itself.
+the first hart and of the regions is taken: a counter that the emulator gains shows up by itself.
 """
 
 from __future__ import annotations
@@ -69,13 +69,16 @@ class ReportingSink:
         """Nothing depends on it."""
 
     def _counts(self) -> dict[str, float]:
-        hart = self._machine.harts[0]
-        names = [name for name, *_ in type(hart)._fields_ if name.startswith("stat_")]
-        counts: dict[str, float] = {
-            name.removeprefix("stat_"): getattr(hart, name) for name in names
-        }
+        hart, regions = self._machine.harts[0], self._machine.emulator.regions
+        counts = {**_statistics(hart), **_statistics(regions.traffic.raw)}
         counts |= {"instructions": hart.ticks, "python calls": self._machine.calls}
         return counts | {"python s": self._machine.python_s}
+
+
+def _statistics(raw: Any) -> dict[str, float]:
+    """Return the `stat_` fields of a structure."""
+    names = [name for name, *_ in type(raw)._fields_ if name.startswith("stat_")]
+    return {name.removeprefix("stat_"): getattr(raw, name) for name in names}
 
 
 def main() -> None:
