@@ -12,7 +12,7 @@ from typing import Any
 from innkeeper.isa.riscv.v_encoding import OPI, OPM, SIGNED, UNSIGNED, chosen, forms, single
 from innkeeper.isa.riscv.v_forms import BINARY, TERNARY, unary
 from innkeeper.isa.riscv.v_state import EIGHTH, HALF, QUARTER, SINGLE, S, U
-from innkeeper.native.intrinsics import inline, sdiv, srem, wide_mul
+from innkeeper.native.intrinsics import inline, noinline, sdiv, srem, wide_mul
 from innkeeper.native.types import Const, i64, u64
 
 Element = Callable[..., Any]
@@ -27,13 +27,18 @@ def elementwise(
     b: Any = None,
     funct3: dict[str, str] = OPI,
     immediate: str = SIGNED,
+    apart: bool = False,
 ) -> Callable[[Element], Element]:
-    """Describe a family vd = op(vs2, other); `a` and `b` are the operands' types, U or S."""
+    """Describe a family vd = op(vs2, other); `a` and `b` are the operands' types, U or S.
+
+    The loops of one that is kept `apart` call it: no time is spent on vectorising them in vain.
+    """
 
     def register(op: Element) -> Element:
         forms(
             name, funct6, chosen(BINARY, names), funct3, immediate=immediate,
-            op=inline(op), a=a, b=a if b is None else b, k2=SINGLE, k1=SINGLE, kd=SINGLE,
+            op=noinline(op) if apart else inline(op), a=a, b=a if b is None else b,
+            k2=SINGLE, k1=SINGLE, kd=SINGLE,
         )  # fmt: skip
         return op
 
@@ -132,14 +137,14 @@ def mul(a: u64, b: u64, bits: Const) -> u64:
     return a * b
 
 
-@elementwise("vmulhu", "100100", "vv vx", funct3=OPM)
+@elementwise("vmulhu", "100100", "vv vx", funct3=OPM, apart=True)
 def mulhu(a: u64, b: u64, bits: Const) -> u64:
     if bits == 64:
         return u64(wide_mul(a, b) >> 64)
     return (a * b) >> bits
 
 
-@elementwise("vmulh", "100111", "vv vx", a=S, funct3=OPM)
+@elementwise("vmulh", "100111", "vv vx", a=S, funct3=OPM, apart=True)
 def mulh(a: u64, b: u64, bits: Const) -> u64:
     if bits == 64:
         high = u64(wide_mul(a, b) >> 64)
@@ -147,19 +152,19 @@ def mulh(a: u64, b: u64, bits: Const) -> u64:
     return (a * b) >> bits
 
 
-@elementwise("vmulhsu", "100110", "vv vx", a=S, b=U, funct3=OPM)
+@elementwise("vmulhsu", "100110", "vv vx", a=S, b=U, funct3=OPM, apart=True)
 def mulhsu(a: u64, b: u64, bits: Const) -> u64:
     if bits == 64:
         return u64(wide_mul(a, b) >> 64) - (b if i64(a) < 0 else u64(0))
     return (a * b) >> bits
 
 
-@elementwise("vdivu", "100000", "vv vx", funct3=OPM)
+@elementwise("vdivu", "100000", "vv vx", funct3=OPM, apart=True)
 def divu(a: u64, b: u64, bits: Const) -> u64:
     return ~u64(0) if b == 0 else a // (b if b != 0 else u64(1))
 
 
-@elementwise("vdiv", "100001", "vv vx", a=S, funct3=OPM)
+@elementwise("vdiv", "100001", "vv vx", a=S, funct3=OPM, apart=True)
 def div(a: u64, b: u64, bits: Const) -> u64:
     if b == 0:
         return ~u64(0)
@@ -168,12 +173,12 @@ def div(a: u64, b: u64, bits: Const) -> u64:
     return u64(sdiv(i64(a), i64(b)))
 
 
-@elementwise("vremu", "100010", "vv vx", funct3=OPM)
+@elementwise("vremu", "100010", "vv vx", funct3=OPM, apart=True)
 def remu(a: u64, b: u64, bits: Const) -> u64:
     return a if b == 0 else a % (b if b != 0 else u64(1))
 
 
-@elementwise("vrem", "100011", "vv vx", a=S, funct3=OPM)
+@elementwise("vrem", "100011", "vv vx", a=S, funct3=OPM, apart=True)
 def rem(a: u64, b: u64, bits: Const) -> u64:
     if b == 0:
         return a

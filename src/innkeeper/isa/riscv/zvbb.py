@@ -12,7 +12,7 @@ from innkeeper.isa.riscv.v_encoding import MASKABLE, OP_V, OPI, OPM, UNSIGNED, c
 from innkeeper.isa.riscv.v_forms import BINARY, binary_vi, binary_vv, binary_vx, unary
 from innkeeper.isa.riscv.v_state import MAX_SEW_LOG2, SINGLE, WIDE, U, depend, illegal
 from innkeeper.isa.riscv.zbc import carryless_product
-from innkeeper.native.intrinsics import bitreverse, bswap, clz, ctz, inline, popcount
+from innkeeper.native.intrinsics import bitreverse, bswap, clz, ctz, inline, noinline, popcount
 from innkeeper.native.types import Const, u64
 
 Element = Callable[..., Any]
@@ -21,14 +21,14 @@ ZVBC = Extension("Zvbc")
 
 
 def elementwise(
-    name: str, funct6: str, names: str, *, wide: int = SINGLE
+    name: str, funct6: str, names: str, *, wide: int = SINGLE, apart: bool = False
 ) -> Callable[[Element], Element]:
     """Describe a family vd = op(vs2, other) on unsigned elements; `bits` is SEW."""
 
     def register(op: Element) -> Element:
         forms(
             name, funct6, chosen(BINARY, names), OPI, immediate=UNSIGNED, extension=ZVBB,
-            op=inline(op), a=U, b=U, k2=SINGLE, k1=SINGLE, kd=wide,
+            op=noinline(op) if apart else inline(op), a=U, b=U, k2=SINGLE, k1=SINGLE, kd=wide,
         )  # fmt: skip
         return op
 
@@ -41,7 +41,7 @@ def of_one(name: str, code: str) -> Callable[[Element], Element]:
     def register(op: Element) -> Element:
         single(
             f"{name}.v", f"010010 vm vs2 {code} 010 vd", "vd, vs2, vm", unary, extension=ZVBB,
-            op=inline(op), a=U, k2=SINGLE,
+            op=noinline(op), a=U, k2=SINGLE,
         )  # fmt: skip
         return op
 
@@ -74,7 +74,7 @@ ZVBB.insn("vror.vi", f"01010 uimm[5] {MASKABLE} vs2 {UNSIGNED} 011 vd {OP_V}", "
 )
 
 
-@elementwise("vwsll", "110101", "vv vx vi", wide=WIDE)
+@elementwise("vwsll", "110101", "vv vx vi", wide=WIDE, apart=True)
 def wsll(a: u64, b: u64, bits: Const) -> u64:
     return a << (b & (2 * bits - 1))
 
