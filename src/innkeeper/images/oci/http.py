@@ -103,7 +103,7 @@ class Http:
                 request.add_unredirected_header(name, value)
             answer = self._opener(url).open(request, timeout=self._timeout_s)
         except _NETWORK_ERRORS as error:
-            raise _interrupted(url, error) from error
+            raise _failed(url, error) from error
         return Reply(
             status=answer.status, reason=answer.reason or "", headers=answer.headers,
             body=cast("IO[bytes]", answer), url=url,
@@ -159,20 +159,24 @@ def host_of(registry: str) -> str:
 
 
 def is_tls_failure(error: BaseException) -> bool:
-    """Tell whether an exchange failed since the other side has no TLS that can be trusted."""
+    """Tell whether an exchange failed since the other side speaks no TLS."""
     cause = error.__cause__
     reason = getattr(cause, "reason", cause)
     return isinstance(reason, ssl.SSLError)
 
 
-def _interrupted(url: str, error: Exception) -> Interrupted:
+def _failed(url: str, error: Exception) -> DownloadError:
+    """Return what to say of an exchange that came to nothing; a bad certificate stays bad."""
     reason = getattr(error, "reason", None) or error
-    untrusted = isinstance(reason, ssl.SSLCertVerificationError)
+    what, why = f"cannot reach {origin(url)}", str(reason)[:300] or type(reason).__name__
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return DownloadError(
+            what, why=why,
+            fix="SSL_CERT_FILE names the certificates to trust; --insecure trusts any",
+        )  # fmt: skip
     return Interrupted(
-        f"cannot reach {origin(url)}",
-        why=str(reason)[:300] or type(reason).__name__,
-        fix="SSL_CERT_FILE names the certificates to trust; --insecure trusts any"
-        if untrusted
-        else "check the network, the registry's address and any proxy, then run it again: "
+        what,
+        why=why,
+        fix="check the network, the registry's address and any proxy, then run it again: "
         "what has arrived is kept",
     )
