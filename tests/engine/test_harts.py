@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from innkeeper.base.errors import InnError
+from innkeeper.engine.emulator.hart import BANK_MACHINE, INVALID
 from tests.engine.at_once import AtOnce, at_once
 from tests.engine.harness import DEVICE, RAM_BASE
 from tests.engine.paging import AD, RWX, PageTables, R, W
@@ -233,6 +235,77 @@ sums: .zero 24
     assert machine.emulator.code.raw.resets > 10
 
 
+def test_a_store_under_way_lands_before_its_page_is_decoded() -> None:
+    """A hart that had a write tag may be about to store by it: the first decoding waits for it."""
+    machine = AtOnce(2)
+    made = machine.assemble(
+        """
+_start:
+    jal target
+    la t0, result
+    sd a0, 0(t0)
+    j finish
+.align 12
+result: .dword 0
+.align 12
+target: li a0, 1
+    ret
+"""
+    )
+    machine.load(made)
+    machine.finished.add(1)
+    target = made.symbols["target"]
+    page = (target - RAM_BASE) >> 12
+    other, code = machine.emulator.raw[1], machine.emulator.code.raw
+    bank = other.banks[BANK_MACHINE]
+    entry = bank.data[5]
+    entry.page, entry.write_tag, bank.data_count, other.inside = page, target, 1, 1
+    thread = threading.Thread(target=machine.emulator.run_alone, args=(0,), daemon=True)
+    thread.start()
+    while entry.write_tag != INVALID:
+        assert thread.is_alive()
+    assert code.making_page == page and machine.u64(made.symbols["result"]) == 0
+    machine.ram.write(target, 0x00700513.to_bytes(4, "little"))  # li a0, 7
+    assert code.making_page == page
+    other.passes += 1
+    thread.join(60)
+    assert machine.u64(made.symbols["result"]) == 7
+
+
+@pytest.mark.parametrize("parked", [True, False])
+def test_cells_are_used_again_only_when_every_hart_is_past_them(parked: bool) -> None:
+    rounds = 40
+    machine = AtOnce(2)
+    made = machine.assemble(
+        f"""
+_start:
+    li s1, {rounds}
+    la s0, target
+loop:
+    jalr s0
+    lw t0, 0(s0)
+    sw t0, 0(s0)
+    fence.i
+    li t0, 60000            # more than a slice
+1:  addi t0, t0, -1
+    bnez t0, 1b
+    addi s1, s1, -1
+    bnez s1, loop
+    j finish
+.align 12
+target: ret
+.align 12
+"""
+    )
+    machine.load(made)
+    machine.finished.add(1)
+    if not parked:
+        machine.emulator.raw[1].epoch = 0  # as a hart would be that has begun its slice long ago
+    machine.emulator.run_alone(0)
+    used = machine.emulator.code.raw.used_pages
+    assert used < 8 if parked else used >= rounds
+
+
 # ---- translations
 
 SHOOTDOWN = """
@@ -396,8 +469,6 @@ sleeper:
     j finish                # which ends in WFI
 """
     )
-    import threading
-
     fenced = threading.Event()
     reached: list[bool] = []
 
