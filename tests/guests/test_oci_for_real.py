@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from innkeeper.images.oci.content import ContentStore
 from innkeeper.images.oci.documents import Platform
 from innkeeper.images.oci.image import Image
 from innkeeper.images.oci.imports import import_rootfs
+from innkeeper.images.oci.machine import forget_stale
 from innkeeper.images.oci.rootfs import prepare_rootfs, release_rootfs
+from innkeeper.images.store import Store
 
 pytestmark = [
     pytest.mark.guest,
@@ -25,12 +28,17 @@ NAME = "inn-test-busybox:latest"
 
 
 @pytest.fixture(scope="module")
-def image() -> Image:
+def image() -> Iterator[Image]:
     try:
         debian.build("busybox")
-        return debianimage.build("busybox", arch="riscv64", tag=NAME)
+        made = debianimage.build("busybox", arch="riscv64", tag=NAME)
     except (DownloadError, NotFoundError) as error:
         pytest.skip(f"no Debian mirror: {error}")
+    yield made
+    for known in made.store.names():
+        if known.name.startswith("inn-test-"):
+            made.store.untag(known.name)
+    forget_stale(Store(), made.store)
 
 
 @pytest.fixture(scope="module")
