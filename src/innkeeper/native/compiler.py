@@ -48,6 +48,8 @@ class Module:
         self.constants: dict[int, tuple[str, ConstArray, str]] = {}
         self.replacements: dict[Any, Any] = {}
         self.exported: set[str] = set()
+        self.shows_slow_paths = False
+        """Functions marked `noinline` keep symbol and signature, to be called from outside."""
         self._raises: dict[Any, bool] = {}
 
     def signature(self, function: Any, consts: tuple[Any, ...] = ()) -> Signature:
@@ -182,6 +184,7 @@ class FunctionCompiler(Static, Expressions, Calls, Statements, Lowering):
         visible = self.signature.name in self.module.exported
         if getattr(self.signature.function, "__inline__", True) is False:
             self.attributes.add("noinline")
+            visible = visible or self.module.shows_slow_paths
         linkage = "hidden" if visible else "internal"
         return (
             f"define {linkage} {self.CALLING_CONVENTION} {ir_type(self.signature.result)} "

@@ -176,6 +176,9 @@ class Emulator:
         clock = ctypes.CDLL(None).clock_gettime
         clock_address = ctypes.cast(clock, ctypes.c_void_p).value
         fields = EmuHart.FIELDS
+        names = sorted(self.loaded.symbols)  # regions number them so
+        functions = self._table(len(names), ctypes.c_uint64)
+        functions[:] = [self.loaded.base + self.loaded.symbols[name] for name in names]
         calls = {
             "mmio_read": fields["mmio_read"][0].prototype()(self._read),
             "mmio_write": fields["mmio_write"][0].prototype()(self._write),
@@ -190,6 +193,7 @@ class Emulator:
             raw.ram_size = self.config.ram_bytes
             raw.code = self.code.address
             raw.clock_gettime = clock_address
+            raw.callable = ctypes.addressof(functions)
             for which, name in enumerate(CALLED):
                 raw.calls[which] = self.loaded.address(name)
             for name, call in calls.items():

@@ -186,6 +186,8 @@ class EmuHart(Hart):
 
     calls: Array[u64, 8]
     """The addresses of what regions need: `CALL_...`."""
+    callable: Ptr[u64]
+    """The addresses of all functions of the emulator, by the order of their names."""
     leave_region: u32
     """Set by a store that drops a region: it may be the running one."""
     punted: u32

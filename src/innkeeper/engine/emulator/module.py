@@ -19,6 +19,7 @@ class EngineModule(Module):
 
     def __init__(self) -> None:
         super().__init__(function_compiler=EngineCompiler)
+        self.shows_slow_paths = True  # regions call them
         self.host_fp = os.uname().machine == "x86_64"
         self._meanings: dict[Any, Signature] = {}
 

@@ -61,15 +61,18 @@ class Compiled:
 class RegionCompiler:
     """Compiles regions; keeps templates and decoded operands between them."""
 
-    def __init__(self, decode: Decode, tables: Any) -> None:
+    def __init__(self, decode: Decode, tables: Any, callable_names: list[str]) -> None:
         self._decode, self._tables = decode, tables
         self._module = engine_module()
+        self._callable = {name: n for n, name in enumerate(callable_names)}
         self._templates: dict[int, Template | None] = {}
 
     def template(self, number: int) -> Template | None:
         """Return the template of an instruction by its number."""
         if number not in self._templates:
-            self._templates[number] = make_template(self._module, instructions()[number - 1])
+            self._templates[number] = make_template(
+                self._module, instructions()[number - 1], self._callable.__getitem__
+            )
         return self._templates[number]
 
     def compile(self, start: int, pages: Pages) -> Compiled | None:

@@ -55,6 +55,12 @@ def _registers(names: Iterable[tuple[str, str]], one: Insn) -> set[Register]:
     return found
 
 
+def _named(one: Insn) -> set[Register]:
+    """Return every register that an instruction's operands may name, of either file."""
+    numbers = {one.rd, one.rs1, one.rs2, one.rs3} - {0, SINK}
+    return {("x", n) for n in numbers} | {("f", n) for n in (numbers | {0}) if n < SINK}
+
+
 class RegionEmitter:
     """Writes one region."""
 
@@ -64,6 +70,7 @@ class RegionEmitter:
         self.lines: list[str] = []
         self.cold: list[str] = []
         self.allocas: list[str] = []
+        self.constants: list[str] = []
         self.count = 0
         self.leaving, self.leaves = "", False
         self.strict = self.uses_float = False
@@ -83,6 +90,8 @@ class RegionEmitter:
                 self.touched |= _registers(one.template.reads, one)
                 self.uses_float |= one.template.uses_float
                 self.strict |= one.template.strict
+                if one.template.calls_out:
+                    self.touched |= _named(one)
             self.touched |= written[at]
         from innkeeper.engine.emulator.regions.flow import successors
 
@@ -312,24 +321,87 @@ class RegionEmitter:
         if "after" in template.labels:
             labels["after"] = f"after.{identity}"
             self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
+        if template.calls_out:
+            self.beside(one, identity, dirty, labels, done)
         if one.target is not None:
             labels["taken"] = self.edge(one, one.target, after, done + 1)
         if one.jumps:
             labels["indirect"] = self.indirect(one, after, done + 1)
         if ends and one.falls:
             labels["next"] = self.edge(one, one.after, after, done + 1)
+        onward = labels["next"]
+        if template.calls_out and one.falls:
+            labels["next"] = f"look.{identity}"
         holes = {
-            "id": identity, "rd": one.rd, "rs1": one.rs1, "rs2": one.rs2, "rs3": one.rs3,
-            "imm": one.imm, "pc": one.at, **labels,
+            "operands": f"@operands.{identity}", "done": done, "id": identity, "pc": one.at,
+            "rd": one.rd, "rs1": one.rs1, "rs2": one.rs2, "rs3": one.rs3, "imm": one.imm, **labels,
         }  # fmt: skip
-        parts = [p if n % 2 == 0 else str(holes[p]) for n, p in enumerate(template.parts)]
+        parts = [
+            p if n % 2 == 0 else str(holes[p]).replace("$n$", str(n))
+            for n, p in enumerate(template.parts)
+        ]
         start = self.name("do")
         self.body += [f"  br label %{start}", f"{start}:", "".join(parts)]
+        if template.calls_out and one.falls:
+            self.body += self.look_around(identity, labels["after"], onward)
         if not ends:
-            self.body.append(f"{labels['next']}:")
+            self.body.append(f"{onward}:")
         for line in template.allocas:
             self.allocas.append(line.replace("$id$", identity))
         dirty |= after
+
+    def beside(
+        self, one: Insn, identity: str, dirty: set[Register], labels: dict[str, str], done: int
+    ) -> None:
+        """Prepare what an instruction needs that calls slow paths: registers go out and back."""
+        assert one.template is not None
+        out = dirty | _registers(one.template.writes, one)
+        labels["spill"] = "\n".join(self.put_back(out, f"s.{identity}.$n$"))
+        labels["reload"] = "\n".join(self.fetch_all(f"r.{identity}.$n$"))
+        if "after" not in labels:
+            labels["after"] = f"after.{identity}"
+            self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
+        self.constants.append(
+            f"@operands.{identity} = internal constant <{{i64, i32, i8, i8, i8, i8}}> <{{i64 0, "
+            f"i32 {one.imm}, i8 {one.rd}, i8 {one.rs1}, i8 {one.rs2}, i8 {one.rs3}}}>, align 16"
+        )
+
+    def look_around(self, identity: str, after: str, onward: str) -> list[str]:
+        """Leave after an instruction whose slow path has changed what the region relies on."""
+        names = ["stop", "flush_request", "leave_region"]
+        lines, either = [f"look.{identity}:"], "0"
+        for n, name in enumerate(names):
+            lines += [
+                f"  %lp{n}.{identity} = getelementptr i8, ptr %hart, i64 {_offset(name)}",
+                f"  %lw{n}.{identity} = load i32, ptr %lp{n}.{identity}",
+                f"  %lo{n}.{identity} = or i32 {either}, %lw{n}.{identity}",
+            ]
+            either = f"%lo{n}.{identity}"
+        if self.uses_float:
+            lines += [
+                f"  %lpf.{identity} = getelementptr i8, ptr %hart, i64 {_offset('fp_ready')}",
+                f"  %lwf.{identity} = load i32, ptr %lpf.{identity}",
+                f"  %lnf.{identity} = xor i32 %lwf.{identity}, 1",
+                f"  %lof.{identity} = or i32 {either}, %lnf.{identity}",
+            ]
+            either = f"%lof.{identity}"
+        return [
+            *lines,
+            f"  %lc.{identity} = icmp ne i32 {either}, 0",
+            f"  br i1 %lc.{identity}, label %{after}, label %{onward}, !prof !90",
+        ]
+
+    def fetch_all(self, tag: str) -> list[str]:
+        """Read every register that the region keeps from the hart."""
+        lines = []
+        for n, register in enumerate(self.slot_order()):
+            file, number = register
+            lines += [
+                f"  %fp{n}.{tag} = getelementptr i8, ptr %hart, i64 {self.hart_slot(register)}",
+                f"  %fv{n}.{tag} = load i64, ptr %fp{n}.{tag}, !alias.scope !2, !noalias !1",
+                f"  store i64 %fv{n}.{tag}, ptr %{file}.{number}",
+            ]
+        return lines
 
     def block(self, block: Block) -> None:
         """Write one block."""
@@ -414,14 +486,7 @@ class RegionEmitter:
                 "  br i1 %unready, label %refuse, label %fill, !prof !90",
                 "fill:",
             ]
-        for register in self.slot_order():
-            file, number = register
-            name = f"{file}{number}"
-            lines += [
-                f"  %lp.{name} = getelementptr i8, ptr %hart, i64 {self.hart_slot(register)}",
-                f"  %lv.{name} = load i64, ptr %lp.{name}, !alias.scope !2, !noalias !1",
-                f"  store i64 %lv.{name}, ptr %{file}.{number}",
-            ]
+        lines += self.fetch_all("entry")
         first, *rest = entries
         cases = " ".join(f"i64 {n}, label %b.{self.text(at)}" for n, at in enumerate(rest, 1))
         lines.append(f"  switch i64 %which, label %b.{self.text(first)} [{cases}]")
@@ -468,6 +533,7 @@ class RegionEmitter:
             [
                 f"@record = hidden global [{size_of(Region)} x i8] zeroinitializer, align 64",
                 declarations,
+                *self.constants,
                 f"define hidden preserve_nonecc void @region({PARAMS}) {attributes} {{",
                 body,
                 "}",

@@ -57,6 +57,15 @@ class Insn:
         return self.template is not None and "indirect" in self.template.labels
 
     @property
+    def leaves(self) -> bool:
+        """Tell whether it may have everything looked up anew before the next instruction."""
+        return (
+            self.template is not None
+            and self.template.calls_out
+            and "after" in self.template.labels
+        )
+
+    @property
     def calls(self) -> bool:
         """Tell whether it leaves a return address and goes away for certain."""
         return not self.falls and self.rd in LINK_REGISTERS
@@ -117,6 +126,11 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
             if one.target is not None:
                 leaders.add(one.target)
                 queue.append(one.target)
+            if one.leaves:
+                resumed.append(one.after)
+                leaders.add(one.after)
+                if not one.falls:
+                    queue.append(one.after)
             if one.calls:
                 sites.append(one.after)
                 leaders.add(one.after)

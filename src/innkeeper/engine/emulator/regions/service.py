@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import mmap
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MODES = ("on", "off", "eager")
 THREAD_NAME = "inn regions"
+SWITCH_INTERVAL_S = 0.0005
+"""How long a device access may wait for the interpreter while regions are written down."""
 KEEP_EVERY = 200
 """Regions compiled between two times that the file is written."""
 THRESHOLD = 6
@@ -151,8 +154,11 @@ class RegionService:
         name_thread(THREAD_NAME)
         while not self._stopping:
             os.eventfd_read(self._fd)
+            interval_s = sys.getswitchinterval()
+            sys.setswitchinterval(min(interval_s, SWITCH_INTERVAL_S))
             while not self._stopping and self._take():
                 pass
+            sys.setswitchinterval(interval_s)
 
     def _compile_now(self, _hart: int) -> None:
         with self._turn:
@@ -187,7 +193,7 @@ class RegionService:
                 "decode.decode", ctypes.c_uint16, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64
             )
             tables = self._emulator.code.address + layout.Code.FIELDS["tables"][1]
-            self._compiler = RegionCompiler(decode, tables)
+            self._compiler = RegionCompiler(decode, tables, sorted(loaded.symbols))
         return self._compiler
 
     def _compile(self, place: int, va: int, bank: int, hart: int) -> None:

@@ -8,6 +8,8 @@ numbers, immediates and labels as text. Holes are written `$name$`:
     pc length               the address relative to the region's first page, and the size
     next                    where the instruction ends that neither branches nor jumps
     taken indirect          the target of `branch`; where `jump` goes on, its target in %target
+    spill reload            all registers to the hart, and back, around a call of a slow path
+    operands done           the decoded operands in memory; instructions retired in this block
     trap punt after         leave: with a trap pending; to do it again in tier 0; when it is done
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from typing import Any
 
 from innkeeper.base.errors import CompileError
@@ -25,7 +28,7 @@ from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Instruction
 from innkeeper.native.calls import Calls
 from innkeeper.native.compiler import Module
-from innkeeper.native.signature import Signature, stored_names
+from innkeeper.native.signature import Signature, const_positions, stored_names
 from innkeeper.native.types import i32, is_int, u8, u64
 from innkeeper.native.values import LITERAL, Place, Value, ir_type
 
@@ -56,13 +59,19 @@ class Template:
     """Which of the labels it uses."""
     uses_float: bool
     strict: bool
+    calls_out: bool
+    """It calls slow paths, which may do anything a handler may."""
 
 
 class TemplateCompiler(HandlerCompiler):
     """Compiles a meaning into a template."""
 
-    def __init__(self, module: Module, instruction: Instruction) -> None:
+    def __init__(
+        self, module: Module, instruction: Instruction, callable_: Callable[[str], int] | None
+    ) -> None:
+        """`callable_` numbers the functions that may be called; without it none is."""
         super().__init__(module, instruction, "template", quick=True, inside=True)
+        self.callable, self.calls_out = callable_, False
         self.reads: set[tuple[str, str]] = set()
         self.writes: set[tuple[str, str]] = set()
         self.cold: list[str] = []
@@ -88,7 +97,7 @@ class TemplateCompiler(HandlerCompiler):
         return Template(
             parts, tuple("\n".join(self.allocas).split("\n")) if self.allocas else (),
             frozenset(self.reads), frozenset(self.writes), labels, self.uses_float,
-            "strictfp" in self.attributes,
+            "strictfp" in self.attributes, self.calls_out,
         )  # fmt: skip
 
     # ---- names and holes
@@ -123,7 +132,7 @@ class TemplateCompiler(HandlerCompiler):
         names = [n for n, _ in self.signature.params]
         hart, operands = names
         self.locals[hart] = Value(Hart, "%hart")
-        self.locals[operands] = Value(Operands, "operands")
+        self.locals[operands] = Value(Operands, "$operands$")
 
     def expr_Name(self, node: ast.Name) -> Value:
         known = self.locals.get(node.id)
@@ -226,7 +235,16 @@ class TemplateCompiler(HandlerCompiler):
     def refuse(self, nodes: list[ast.expr]) -> None:
         raise Unsupported(self.instruction.name)
 
-    lower_resync = lower_resync_to = lower_publish = lower_execute = refuse  # type: ignore[assignment]
+    def lower_resync(self, nodes: list[ast.expr]) -> None:
+        self.leave_by("after")
+
+    def lower_publish(self, nodes: list[ast.expr]) -> None:
+        left = self.assign("load i64, ptr %left")
+        self.emit(
+            f"store i64 {self.assign(f'sub i64 {left}, $done$')}, ptr {self.field('budget').ir}"
+        )
+
+    lower_resync_to = lower_execute = refuse  # type: ignore[assignment]
     lower_mxcsr_read = lower_mxcsr_write = refuse  # type: ignore[assignment]
     lower_host_fp_flags = lower_host_fp_set = refuse  # type: ignore[assignment]
 
@@ -241,9 +259,35 @@ class TemplateCompiler(HandlerCompiler):
             target = function
         if self.is_inlined(target):
             return Calls.call_function(self, function, nodes)
+        if self.callable is not None:
+            return self.call_out(target, nodes)
         if self.effects and self.instruction.extension not in (*QUICK_ONLY, "Zfh", "C"):
             raise Unsupported(f"{self.instruction.name} calls {target.__qualname__}")
         return self.give_up("$punt$", target, nodes)
+
+    def call_out(self, target: Any, nodes: list[ast.expr]) -> Value | None:
+        """Call a slow path by its number in `EmuHart.callable`, the registers in the hart."""
+        consts = self.const_arguments(target, nodes)
+        callee = self.module.signature(target, consts)
+        assert self.callable is not None
+        number = self.callable(callee.name)
+        flags = const_positions(target)
+        rest = [n for n, is_const in zip(nodes, flags, strict=True) if not is_const]
+        args = ", ".join(
+            f"{ir_type(kind)} {self.coerce(self.expr(n), kind).ir}"
+            for (_, kind), n in zip(callee.params, rest, strict=True)
+        )
+        self.calls_out = self.effects = True
+        table = self.load(self.field("callable"))
+        slot = self.assign(f"getelementptr i8, ptr {table.ir}, i64 {8 * number}")
+        function = self.assign(f"load ptr, ptr {slot}")
+        self.lines.append("$spill$")
+        text = f"call {ir_type(callee.result)} {function}({args})"
+        result = self.emit_call(text, callee.result)
+        self.lines.append("$reload$")
+        if callee.may_raise:
+            self.propagate()
+        return result
 
     def is_inlined(self, function: Any) -> bool:
         return getattr(function, "__inline__", True) is not False
@@ -327,9 +371,16 @@ class TemplateCompiler(HandlerCompiler):
         return self.assign(f"phi ptr [{quick}, %{hit}], [{far}, %{miss}]")
 
 
-def make_template(module: Module, instruction: Instruction) -> Template | None:
-    """Return an instruction's template, `None` where regions must leave before it."""
-    try:
-        return TemplateCompiler(module, instruction).template()
-    except (Unsupported, CompileError):
-        return None
+def make_template(
+    module: Module, instruction: Instruction, callable_: Callable[[str], int] | None = None
+) -> Template | None:
+    """Return an instruction's template, `None` where regions must leave before it.
+
+    Slow paths are left to tier 0 where there is a quick one beside them, else they are called.
+    """
+    for calls in (None, callable_):
+        try:
+            return TemplateCompiler(module, instruction, calls).template()
+        except (Unsupported, CompileError, KeyError):
+            continue
+    return None
