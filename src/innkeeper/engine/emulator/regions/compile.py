@@ -56,6 +56,8 @@ class Compiled:
     ranges: tuple[tuple[int, int, bytes], ...]
     """Page number, first byte, and what the guest's code was."""
     instruction_count: int
+    cuts: tuple[int, ...]
+    """Where it ends for its size alone: the code goes on there."""
 
 
 class RegionCompiler:
@@ -96,7 +98,7 @@ class RegionCompiler:
         data = {d: p.data for d, p in known.items() if p is not None}
         return Compiled(
             image, tuple(flow.entries), tuple(deltas), _ranges(flow, deltas, data),
-            flow.instruction_count,
+            flow.instruction_count, tuple(flow.cuts),
         )  # fmt: skip
 
     def declarations(self) -> str:
@@ -189,7 +191,7 @@ def pristine_image(made: Compiled) -> tuple[bytes, int]:
         region.page_delta[n] = delta & 0xFFFFFFFFFFFFFFFF
     for n, entry in enumerate(made.entry_at):
         region.entry_at[n] = entry
-        region.entry_code[n] = made.image.symbols[f"entry.{n}" if n else "region"]
+        region.entry_code[n] = made.image.symbols[f"entry.{n}"]
     for n, ((page, first, code), place) in enumerate(zip(made.ranges, places, strict=True)):
         one = region.ranges[n]
         one.page, one.first, one.size, one.at = page, first, len(code), place

@@ -1,11 +1,11 @@
 """A region as LLVM IR: blocks of filled-in templates, registers in slots that become SSA values.
 
 A region is a handler: `(hart, cell, budget, bank, ram)`, preserve_none, left by tail calls only. It
-has several entries; each is a little function that puts its number into the cell's low bits. Every
-way out is a cold block that puts back the registers that may have changed, so that traps are
-precise. The budget is looked at where the region is entered and where its loops come round: if a
-whole turn does not fit any more, tier 0 finishes the slice, so that a slice ends at the same
-instruction whether regions run or not.
+has several entries; each is a little function that puts its number into the low bits of the address
+of the page's first cell. Every way out is a cold block that puts back the registers that may have
+changed, so that traps are precise. The budget is looked at where the region is entered and where
+its loops come round: if a whole turn does not fit any more, tier 0 finishes the slice, so that a
+slice ends at the same instruction whether regions run or not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from innkeeper.engine.emulator.hart import (
     CodeEntry,
     EmuHart,
 )
-from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn
+from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn, successors
 from innkeeper.engine.emulator.regions.layout import Region
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
@@ -93,8 +93,6 @@ class RegionEmitter:
                 if one.template.calls_out:
                     self.touched |= _named(one)
             self.touched |= written[at]
-        from innkeeper.engine.emulator.regions.flow import successors
-
         dirty: dict[int, set[Register]] = {at: set() for at in self.flow.blocks}
         work = list(self.flow.blocks)
         while work:
@@ -357,7 +355,7 @@ class RegionEmitter:
         assert one.template is not None
         out = dirty | _registers(one.template.writes, one)
         labels["spill"] = "\n".join(self.put_back(out, f"s.{identity}.$n$"))
-        labels["reload"] = "\n".join(self.fetch_all(f"r.{identity}.$n$"))
+        labels["reload"] = "\n".join(self.fetch(self.slot_order(), f"r.{identity}.$n$"))
         if "after" not in labels:
             labels["after"] = f"after.{identity}"
             self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
@@ -391,10 +389,10 @@ class RegionEmitter:
             f"  br i1 %lc.{identity}, label %{after}, label %{onward}, !prof !90",
         ]
 
-    def fetch_all(self, tag: str) -> list[str]:
-        """Read every register that the region keeps from the hart."""
+    def fetch(self, registers: list[Register], tag: str) -> list[str]:
+        """Read registers from the hart."""
         lines = []
-        for n, register in enumerate(self.slot_order()):
+        for n, register in enumerate(registers):
             file, number = register
             lines += [
                 f"  %fp{n}.{tag} = getelementptr i8, ptr %hart, i64 {self.hart_slot(register)}",
@@ -453,22 +451,8 @@ class RegionEmitter:
             f"  store i64 0, ptr %x.{SINK}",
             "  %cell.i = ptrtoint ptr %cell to i64",
             "  %which = and i64 %cell.i, 15",
-        ]
-        offset = "0"
-        for n, at in enumerate(entries):
-            where = at * CELL_BYTES // 2 + n
-            if n == 0:
-                offset = str(where)
-                continue
-            lines += [
-                f"  %is.{n} = icmp eq i64 %which, {n}",
-                f"  %of.{n} = select i1 %is.{n}, i64 {where}, i64 {offset}",
-            ]
-            offset = f"%of.{n}"
-        lines += [
-            f"  %cells.i = sub i64 %cell.i, {offset}",
-            f"  %back = sub i64 0, {offset}",
-            "  %cells = getelementptr i8, ptr %cell, i64 %back",
+            "  %cells.i = and i64 %cell.i, -16",
+            "  %cells = inttoptr i64 %cells.i to ptr",
             f"  %bias.p = getelementptr i8, ptr %hart, i64 {_offset('bias')}",
             "  %bias = load i64, ptr %bias.p, !alias.scope !2, !noalias !1",
             "  %eighth = lshr i64 %cells.i, 3",
@@ -483,14 +467,60 @@ class RegionEmitter:
                 f"  %fpr = getelementptr i8, ptr %hart, i64 {_offset('fp_ready')}",
                 "  %ready = load i32, ptr %fpr, !alias.scope !2, !noalias !1",
                 "  %unready = icmp eq i32 %ready, 0",
-                "  br i1 %unready, label %refuse, label %fill, !prof !90",
-                "fill:",
+                "  br i1 %unready, label %refuse, label %choose, !prof !90",
+                "choose:",
             ]
-        lines += self.fetch_all("entry")
-        first, *rest = entries
-        cases = " ".join(f"i64 {n}, label %b.{self.text(at)}" for n, at in enumerate(rest, 1))
-        lines.append(f"  switch i64 %which, label %b.{self.text(first)} [{cases}]")
+        cases = " ".join(f"i64 {n}, label %fill.{n}" for n in range(1, len(entries)))
+        lines.append(f"  switch i64 %which, label %fill.0 [{cases}]")
+        needed = self.needed()
+        for n, at in enumerate(entries):
+            lines += [
+                f"fill.{n}:",
+                *self.fetch(sorted(needed[at]), f"fill.{n}"),
+                f"  br label %b.{self.text(at)}",
+            ]
         return lines
+
+    def needed(self) -> dict[int, set[Register]]:
+        """Find, for the start of every block, what must have been read from the hart by then.
+
+        That is what is read before it is written, and what a way out may write back unwritten.
+        """
+        uses: dict[int, set[Register]] = {}
+        sets: dict[int, set[Register]] = {}
+        for at, block in self.flow.blocks.items():
+            written: set[Register] = set()
+            uses[at] = set(self.dirty_in[at])
+            for one in block.insns:
+                assert one.template is not None
+                uses[at] |= _registers(one.template.reads, one) - written
+                if one.template.labels & {"trap", "punt", "after"} or one.template.calls_out:
+                    uses[at] |= self.writes_of(block) - written
+                written |= _registers(one.template.writes, one)
+            sets[at] = written
+        found = {at: set(used) for at, used in uses.items()}
+        work = list(found)
+        before: dict[int, list[int]] = {at: [] for at in found}
+        for at, block in self.flow.blocks.items():
+            for following in successors(self.flow, block):
+                before[following].append(at)
+        while work:
+            at = work.pop()
+            for earlier in before[at]:
+                more = found[at] - sets[earlier] - found[earlier]
+                if more:
+                    found[earlier] |= more
+                    work.append(earlier)
+        return found
+
+    @staticmethod
+    def writes_of(block: Block) -> set[Register]:
+        """Return the registers that a block writes."""
+        found: set[Register] = set()
+        for one in block.insns:
+            assert one.template is not None
+            found |= _registers(one.template.writes, one)
+        return found
 
     def refusals(self) -> list[str]:
         """Write what happens at an entry that cannot be taken now: one instruction in tier 0."""
@@ -501,16 +531,14 @@ class RegionEmitter:
             "  br label %refuse",
             "refuse:",
         ]
-        offset = "0"
-        for n, at in enumerate(self.flow.entries):
-            if n == 0:
-                offset = str(at)
-                continue
-            lines.append(f"  %ra.{n} = select i1 %is.{n}, i64 {at}, i64 {offset}")
-            offset = f"%ra.{n}"
+        places = ", ".join(f"i64 {at}" for at in self.flow.entries)
+        count = len(self.flow.entries)
+        self.constants.append(f"@places = internal constant [{count} x i64] [{places}]")
         return [
             *lines,
-            f"  %again = add i64 %page, {offset}",
+            "  %place.p = getelementptr i64, ptr @places, i64 %which",
+            "  %place = load i64, ptr %place.p",
+            "  %again = add i64 %page, %place",
             "  %again.p = inttoptr i64 %again to ptr",
             *self.call_out(CALL_STEP_AT, "refuse"),
             *self.tail("%again.p", "%budget", "%fn.refuse"),
@@ -523,10 +551,10 @@ class RegionEmitter:
         attributes = "nounwind " + ("strictfp " if self.strict else "") + '"no-builtins"'
         thunks = [
             f"define hidden preserve_nonecc void @entry.{n}({PARAMS}) nounwind {{\n"
-            f"  %c = getelementptr i8, ptr %cell, i64 {n}\n"
+            f"  %c = getelementptr i8, ptr %cell, i64 {n - at * CELL_BYTES // 2}\n"
             f"  musttail call preserve_nonecc void @region(ptr %hart, ptr %c, i64 %budget, "
             f"ptr %bank, ptr %ram)\n  ret void\n}}"
-            for n in range(1, len(self.flow.entries))
+            for n, at in enumerate(self.flow.entries)
         ]
         body = "\n".join([*self.entry(), *self.lines, *self.cold, *self.refusals()])
         return "\n".join(

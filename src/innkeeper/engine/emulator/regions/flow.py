@@ -98,6 +98,7 @@ class Flow:
     blocks: dict[int, Block]
     entries: list[int]
     return_sites: list[int]
+    cuts: list[int]
     instruction_count: int
 
 
@@ -111,6 +112,7 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
     leaders, queue = {start}, deque([start])
     sites: list[int] = []
     resumed: list[int] = []
+    cuts: list[int] = []
     while queue:
         at = queue.popleft()
         while at not in insns and len(insns) < limit:
@@ -140,9 +142,13 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
             if one.target is not None:
                 leaders.add(one.after)
             at = one.after
+            if len(insns) == limit and at not in insns:
+                cuts.append(at)
     if start not in insns:
         return None
-    return _finish(start, insns, leaders, sites, resumed)
+    flow = _finish(start, insns, leaders, sites, resumed)
+    flow.cuts = [at for at in cuts if 0 <= at < PAGE]
+    return flow
 
 
 def _finish(
@@ -158,12 +164,16 @@ def _finish(
             at = one.after
             if not one.falls or one.target is not None or at in leaders:
                 break
-    entries = [start]
-    for at in (*sites, *resumed):
+    flow = Flow(
+        blocks, [start], [s for s in dict.fromkeys(sites) if s in blocks], [],
+        sum(len(b.insns) for b in blocks.values()),
+    )  # fmt: skip
+    _find_headers(flow)
+    entries = flow.entries
+    headers = sorted(at for at, block in blocks.items() if block.header)
+    for at in (*sites, *resumed, *headers):
         if at in blocks and 0 <= at < PAGE and at not in entries and len(entries) < MAX_ENTRIES:
             entries.append(at)
-    count = sum(len(b.insns) for b in blocks.values())
-    flow = Flow(blocks, entries, [s for s in dict.fromkeys(sites) if s in blocks], count)
     _find_headers(flow)
     return flow
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MODES = ("on", "off", "eager")
 THREAD_NAME = "inn regions"
+MAX_CONTINUED = 4096
 SWITCH_INTERVAL_S = 0.0005
 """How long a device access may wait for the interpreter while regions are written down."""
 KEEP_EVERY = 200
@@ -59,6 +60,7 @@ class RegionService:
         self.pack: Pack | None = None
         self.made: list[Made] = []
         self._kept = 0
+        self._continued: set[int] = set()
         self.compiled_instructions, self.compile_s = 0, 0.0
         self.traffic = Traffic()
         self.traffic.slice = EAGER_SLICE if self.mode == "eager" else SLICE
@@ -212,8 +214,16 @@ class RegionService:
         self.made.append(Made(key, self._checksum(source, len(image)), record, image))
         self.compiled_instructions += made.instruction_count
         self._hand_over(key, source, len(image), record, place >> 12)
+        for at in made.cuts:
+            self._continue_at(place & -PAGE | at, va & -PAGE | at, bank, hart)
         if len(self.made) - self._kept >= KEEP_EVERY:
             self.keep()
+
+    def _continue_at(self, place: int, va: int, bank: int, hart: int) -> None:
+        """Compile what follows a region that became too large, once."""
+        if place not in self._continued and len(self._continued) < MAX_CONTINUED:
+            self._continued.add(place)
+            self._compile(place, va, bank, hart)
 
     def _hand_over(self, key: int, source: int, size: int, record: int, ram_page: int) -> None:
         """Put a region where the harts look for it between slices."""
