@@ -17,7 +17,7 @@ from innkeeper.guests.config import DEFAULT_MEMORY_BYTES, Disk, Volume
 F = TypeVar("F", bound=Callable[..., Any])
 ARCHITECTURES = ("riscv64",)
 DEFAULT_MEMORY = f"{DEFAULT_MEMORY_BYTES // MIB}M"
-ENGINES = ("emulate",)
+ENGINES = ("emulate", "container")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -33,6 +33,17 @@ def duration(text: str) -> float:
     if match is None or not float(match[1]):
         raise UsageError(f"{text!r} is not a duration", fix="write it as 90, 1.5s, 10m or 2h")
     return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def processors(text: str | int) -> int | float:
+    """Read a number of processors: whole, or a share of them, which only containers take."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.01 <= number <= 4096:
+        raise click.BadParameter(f"{text!r} is not a number of processors")
+    return int(number) if number.is_integer() else number
 
 
 def address(text: str) -> int:
@@ -64,7 +75,7 @@ machine_options = combined(
     [
         click.option("--arch", type=click.Choice(ARCHITECTURES), default=ARCHITECTURES[0],
                      show_default=True, help="The guest's processor architecture."),
-        click.option("--cpus", type=click.IntRange(1, 64), default=1, show_default=True,
+        click.option("--cpus", type=processors, default=1, show_default=True,
                      metavar="N", help="How many processors the guest has."),
         click.option("--memory", "-m", type=size, metavar="SIZE", default=DEFAULT_MEMORY,
                      show_default=True, help="How much memory the guest has."),

@@ -9,6 +9,11 @@ from typing import Any
 
 import click
 
+from innkeeper.cli.container_options import (
+    container_options,
+    given_options,
+    refuse_container_options,
+)
 from innkeeper.cli.options import (
     ENGINES,
     FILE,
@@ -28,6 +33,7 @@ Examples:
   echo 1+1 | inn run debian -- perl -ne 'print eval, "\\n"'
   inn run -v "$PWD:/src:ro" -w /src -e LANG=C debian -- ls -l
   inn run --cpus 2 --memory 1G --timeout 5m debian -- ./test.sh
+  inn run --engine container --memory 64M --pids-limit 50 busybox -- sh
 
 \b
 Exit status: the command's own; 124 after --timeout, 125 when the guest could
@@ -74,8 +80,9 @@ not be run, 126 or 127 when the command cannot be executed or is not there."""
     type=click.Choice(ENGINES),
     default=ENGINES[0],
     show_default=True,
-    help="What runs the guest's processor.",
+    help="What runs the guest: an emulated machine, or this host's kernel.",
 )
+@container_options
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD...]")  # fmt: skip
 def run(**options: Any) -> int:
@@ -85,6 +92,12 @@ def run(**options: Any) -> int:
     unchanged; with -t they are one terminal. Signals go on to CMD; a second Ctrl-C within a
     second ends the guest. An IMAGE that is not here yet is made first.
     """
+    given = given_options()
+    if options["engine"] == "container":
+        from innkeeper.cli.container_run import run_container
+
+        return run_container(options, given)
+    refuse_container_options(given)
     config = run_config(options)
     from innkeeper import api  # late: it imports a lot, and the options may be wrong
 
@@ -114,7 +127,7 @@ def run_config(options: dict[str, Any]) -> RunConfig:
         env=env,
         workdir=options["workdir"],
         user=options["user"],
-        stdin=_has_input(interactive=options["interactive"]),
+        stdin=has_input(interactive=options["interactive"]),
         tty=tty,
         terminal=terminal_size(0, 1, 2),
         suite=options["suite"],
@@ -132,7 +145,7 @@ def run_config(options: dict[str, Any]) -> RunConfig:
     )
 
 
-def _has_input(*, interactive: bool) -> bool:
+def has_input(*, interactive: bool) -> bool:
     """Pass stdin on when it is asked for, or when somebody gave us a pipe or a file.
 
     The null device is neither: the guest has one of its own.

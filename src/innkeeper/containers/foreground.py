@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from innkeeper.containers.terminal import Terminal
 
 # Not to be passed on: of children, of the terminal, faults of this process itself.
-_OWN = {
+OWN = {
     _signal.SIGCHLD, _signal.SIGWINCH, _signal.SIGURG, _signal.SIGPIPE, _signal.SIGSEGV,
     _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL,
 }  # fmt: skip
@@ -18,12 +18,12 @@ _OWN = {
 
 def hold_signals() -> None:
     """Keep signals for `attend`; to be called before the process can be known to run."""
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals() - _OWN)
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals() - OWN)
 
 
 def attend(pid: int, terminal: Terminal | None) -> int:
     """Wait for a process; 128 and the signal's number when one ended it."""
-    passed = _signal.valid_signals() - _OWN
+    passed = _signal.valid_signals() - OWN
     if terminal is not None:
         return terminal.attend(pid, passed)
     waited = passed | {_signal.SIGCHLD}

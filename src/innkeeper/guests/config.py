@@ -11,6 +11,7 @@ from innkeeper.base.record import field, record
 from innkeeper.base.units import MIB
 
 DEFAULT_MEMORY_BYTES = 512 * MIB
+MAX_CPUS = 64
 MAX_VOLUMES = 16
 MAX_DISKS = 16
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -96,6 +97,8 @@ class MachineConfig:
     def __post_init__(self) -> None:
         if self.cpus < 1:
             raise UsageError(f"{self.cpus} CPUs", why="a guest needs at least one")
+        if self.cpus > MAX_CPUS or int(self.cpus) != self.cpus:
+            raise UsageError(f"--cpus {self.cpus:g}", fix=f"give a whole number up to {MAX_CPUS}")
         if self.memory_bytes < 16 * MIB:
             raise UsageError("guest memory is too small", fix="give at least 16M")
         if self.timeout_s is not None and not 0 < self.timeout_s < 1e9:

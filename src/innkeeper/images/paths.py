@@ -27,6 +27,11 @@ def data_dir() -> Path:
     return _xdg("XDG_DATA_HOME", ".local/share")
 
 
+def state_dir() -> Path:
+    """Return the folder of what is known of guests (`XDG_STATE_HOME/innkeeper`)."""
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
 @contextmanager
 def storage_errors(what: str, where: Path) -> Iterator[None]:
     """Turn an `OSError` raised inside into a `StorageError` that says where and what to do."""

@@ -1,0 +1,57 @@
+"""The options of `inn run` that only `--engine container` has."""
+
+from __future__ import annotations
+
+import click
+from click.core import ParameterSource
+
+from innkeeper.base.errors import UsageError
+from innkeeper.cli.options import combined
+
+NAMES = (
+    "detach", "remove", "keep", "network", "pids_limit", "cap_add", "cap_drop", "security_opt",
+    "read_only", "hostname", "entrypoint", "tmpfs",
+)  # fmt: skip
+
+container_options = combined(
+    [
+        click.option("--detach", "-d", is_flag=True,
+                     help="Container: print its id and leave it running."),
+        click.option("--rm", "remove", is_flag=True,
+                     help="Container: remove it at its end (as is done in the foreground)."),
+        click.option("--keep", is_flag=True, help="Container: keep its files until `inn rm`."),
+        click.option("--network", default="none", show_default=True, metavar="none|host",
+                     help="Container: what network it sees."),
+        click.option("--pids-limit", type=click.IntRange(0, 4194304), default=None, metavar="N",
+                     help="Container: most processes and threads (default 2048; 0: no limit)."),
+        click.option("--cap-add", multiple=True, metavar="NAME",
+                     help="Container: give a capability, or ALL."),
+        click.option("--cap-drop", multiple=True, metavar="NAME",
+                     help="Container: take a capability away, or ALL."),
+        click.option("--security-opt", multiple=True, metavar="WORD",
+                     help="Container: no-new-privileges, seccomp=FILE|unconfined, unmask=ALL."),
+        click.option("--read-only", is_flag=True, help="Container: its root is not written to."),
+        click.option("--tmpfs", multiple=True, metavar="DIR[:OPTIONS]",
+                     help="Container: a file system in memory at DIR."),
+        click.option("--entrypoint", default=None, metavar="PROGRAM",
+                     help="Container: instead of the image's entry point."),
+        click.option("--hostname", default=None, help="Container: its host name."),
+    ]
+)  # fmt: skip
+
+
+def given_options() -> frozenset[str]:
+    """Return the names of the options that were typed, not their defaults."""
+    context = click.get_current_context()
+    return frozenset(
+        name for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    )  # fmt: skip
+
+
+def refuse_container_options(given: frozenset[str]) -> None:
+    """Refuse what an emulated machine does not have."""
+    for name in NAMES:
+        if name in given:
+            flag = "--rm" if name == "remove" else "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} is for containers", fix="add --engine container")

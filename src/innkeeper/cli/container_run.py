@@ -1,0 +1,84 @@
+"""`inn run --engine container`: the command line turned into a container's request."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from innkeeper.base.errors import UsageError
+from innkeeper.cli.options import parse_environment, parse_volumes
+from innkeeper.guests.containers.options import BundleOptions
+from innkeeper.guests.containers.request import ContainerRequest
+
+_MACHINES_ONLY = ("arch", "suite", "mirror", "kernel", "append", "icount", "explain")
+
+
+def run_container(options: dict[str, Any], given: frozenset[str]) -> int:
+    """Run a container in the foreground, or start it and print its id."""
+    request = container_request(options, given)
+    if request.detach:
+        from innkeeper.guests.containers.detached import start
+
+        print(start(request, _progress))
+        return 0
+    from innkeeper.guests.containers.foreground import run
+
+    return run(request, _progress)
+
+
+def _progress() -> Any:
+    from innkeeper.cli.progress import shown_progress  # late: it imports a lot
+
+    return shown_progress()
+
+
+def container_request(options: dict[str, Any], given: frozenset[str]) -> ContainerRequest:
+    """Turn the command line into a request; what a container does not have is refused."""
+    from innkeeper.cli.run import has_input
+
+    for name in _MACHINES_ONLY:
+        if name in given:
+            raise UsageError(f"--{name} is for emulated machines", fix="use --engine emulate")
+    argv = list(options["command"])
+    if argv[:1] == ["--"]:
+        del argv[0]
+    keep = options["keep"] or (options["detach"] and not options["remove"])
+    if options["keep"] and options["remove"]:
+        raise UsageError("--keep and --rm contradict each other")
+    return ContainerRequest(
+        image=options["image"],
+        argv=tuple(argv),
+        name=options["name"] or "",
+        detach=options["detach"],
+        keep=keep,
+        stdin=not options["detach"] and has_input(interactive=options["interactive"]),
+        timeout_s=options["timeout"],
+        network=options["network"],
+        pids_limit=options["pids_limit"],
+        options=_bundle_options(options, given),
+    )
+
+
+def _bundle_options(options: dict[str, Any], given: frozenset[str]) -> BundleOptions:
+    env = parse_environment(options["env"])
+    if options["tty"]:
+        env = {"TERM": os.environ.get("TERM", "xterm")} | env
+    if not options["workdir"].startswith("/"):
+        raise UsageError(f"--workdir {options['workdir']}", fix="give an absolute path")
+    entrypoint = options["entrypoint"]
+    return BundleOptions(
+        entrypoint=None if entrypoint is None else tuple(filter(None, [entrypoint])),
+        env=env,
+        workdir=options["workdir"] if "workdir" in given else None,
+        user=options["user"],
+        hostname=options["hostname"] or "",
+        tty=options["tty"],
+        read_only=options["read_only"],
+        cap_add=options["cap_add"],
+        cap_drop=options["cap_drop"],
+        security_opt=options["security_opt"],
+        memory_bytes=options["memory"] if "memory" in given else None,
+        cpus=float(options["cpus"]) if "cpus" in given else None,
+        volumes=parse_volumes(options["volumes"]),
+        tmpfs=options["tmpfs"],
+    )

@@ -1,0 +1,93 @@
+"""The end of a container: what it ended with, and giving back all that it held."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from innkeeper.base.errors import ContainerError, InnError, NotFoundError
+from innkeeper.guests.containers.making import settings_of
+from innkeeper.guests.containers.records import EXIT, Record, every, write_json
+from innkeeper.images.oci.mounting import unmount
+from innkeeper.images.oci.rootfs import release_rootfs
+from innkeeper.images.paths import data_dir
+
+UNKNOWN_STATUS = 255  # nobody saw the end: the host, or the process that waited, was killed
+
+
+def container_of(record: Record) -> Any:
+    """Return the OCI runtime's container; `NotFoundError` when there is none (any more)."""
+    from innkeeper.containers.state import Container
+
+    try:
+        return Container.load(record.runtime_root, record.id)
+    except ContainerError as error:
+        raise NotFoundError(f"container {record.name} does not run", why=str(error)) from None
+
+
+def oom_kills(record: Record) -> int:
+    """Return how many processes of a container the kernel killed for want of memory."""
+    from innkeeper.containers.cgroups import parse
+
+    try:
+        paths = container_of(record).data.get("cgroupPaths", {})
+        if "memory" in paths:
+            found = parse.key_values(paths["memory"], "memory.oom_control")
+        elif "" in paths:
+            found = parse.key_values(paths[""], "memory.events")
+        else:
+            return 0
+        return found.get("oom_kill", 0)
+    except (OSError, InnError):
+        return 0
+
+
+def note_end(record: Record, status: int) -> dict[str, Any]:
+    """Write down how a container ended; to be called before its cgroup is removed."""
+    end = {"status": status, "at": time.time(), "oom": oom_kills(record)}
+    write_json(record.folder / EXIT, end)
+    return end
+
+
+def stop_holding(record: Record) -> None:
+    """Kill what still runs, remove the cgroup and the runtime's state; nothing left is no error."""
+    from innkeeper.containers.lifecycle import delete_command
+
+    if os.path.isdir(f"{record.runtime_root}/{record.id}"):
+        delete_command(settings_of(record), {"force": True}, [record.id])
+
+
+def remove(record: Record) -> None:
+    """Give back everything that a container holds, whatever state it is in."""
+    stop_holding(record)
+    release_rootfs(record.folder, data_dir() / "oci")
+    record.forget()
+
+
+def keep(record: Record) -> None:
+    """Give back what only a running container needs; its files and its record stay."""
+    stop_holding(record)
+    unmount(record.folder / "rootfs")
+    record.release()
+
+
+def sweep(*, but: str = "") -> list[str]:
+    """Remove what killed processes have left; return the containers' ids.
+
+    A container nobody attends to is one of those. What was detached, or was to be kept, keeps its
+    files and its output until `inn rm`, and is written down as ended.
+    """
+    swept = []
+    for record in every():
+        if record.id == but or not record.take():
+            continue
+        if record.data.get("keep") and "command" in record.data:
+            if record.ended() is None:
+                note_end(record, UNKNOWN_STATUS)
+                swept.append(record.id)
+            keep(record)
+        else:
+            remove(record)
+            swept.append(record.id)
+    return swept

@@ -1,0 +1,214 @@
+"""A container from a request: root file system, bundle, and the launch that will run it.
+
+Only what a start needs is imported: an image that was started before is found ready.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from innkeeper.base.errors import ContainerError, NotFoundError, UsageError
+from innkeeper.base.record import replace
+from innkeeper.guests.containers.bundle import make_bundle
+from innkeeper.guests.containers.options import DEFAULT_PIDS, BundleOptions, IdMap
+from innkeeper.guests.containers.records import Record, as_guest_error
+from innkeeper.images.oci.ready import find_ready
+from innkeeper.images.oci.rootfs import RootfsMount, prepare_rootfs
+from innkeeper.images.paths import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from innkeeper.containers.launch import Launch
+    from innkeeper.guests.containers.request import ContainerRequest
+    from innkeeper.images.oci.image import Image
+    from innkeeper.images.oci.ready import ReadyImage
+    from innkeeper.images.progress import Progress
+
+    ShowProgress = Callable[[], AbstractContextManager[Progress]]
+
+CGROUP_PARENT = "/innkeeper"
+MAX_HOST_FILE_BYTES = 1 << 20
+_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # as images/oci/platforms.py has them
+_BUILT = ("busybox", "debian")
+_MAX_HOSTNAME = 63
+
+
+def is_rootless() -> bool:
+    """Tell whether containers get a user namespace because this process has no privileges."""
+    return os.geteuid() != 0
+
+
+def make(request: ContainerRequest, record: Record, show: ShowProgress) -> Launch:
+    """Make everything but the container itself, in the record's folder."""
+    image, rootfs = _root(request.image, record, show)
+    hostname = (request.options.hostname or request.name or record.id[:12])[:_MAX_HOSTNAME]
+    options = _completed(request, record, hostname)
+    config = make_bundle(image, request.argv, options, root=rootfs.path)
+    if is_rootless():
+        _fit_ids(config, options)
+    if options.tty:
+        config["process"]["consoleSize"] = _console_size()
+    record.data |= {
+        "image": image.name,
+        "command": config["process"]["args"],
+        "stop_signal": image.config.execution.stop_signal or "SIGTERM",
+    }
+    record.save()
+    with storage_errors("make a container", record.folder):
+        (record.folder / "config.json").write_text(json.dumps(config))
+    return launch_of(record)
+
+
+def _root(name: str, record: Record, show: ShowProgress) -> tuple[Image | ReadyImage, RootfsMount]:
+    """Return the image for this host and its root; progress is shown of what takes long."""
+    machine = os.uname().machine
+    rootless = is_rootless()
+    ready = find_ready(name, arch=_GO_NAMES.get(machine, machine), rootless=rootless)
+    if ready is not None:
+        return ready, prepare_rootfs(ready, record.folder, rootless=rootless)
+    with show() as progress:
+        image = _find_or_build(name, progress)
+        return image, prepare_rootfs(image, record.folder, rootless=rootless, progress=progress)
+
+
+def _find_or_build(name: str, progress: Progress) -> Image:
+    """Return an image; those that packages make are built the first time."""
+    from innkeeper.images.oci.content import ContentStore
+    from innkeeper.images.oci.image import find_image
+    from innkeeper.images.oci.platforms import host_platform
+
+    try:
+        return find_image(ContentStore(), name, host_platform())
+    except NotFoundError:
+        if name not in _BUILT:
+            raise
+    from innkeeper.guests.containers.build import build_oci_image
+
+    return build_oci_image(name, arch=host_platform().architecture, progress=progress)
+
+
+def launch_of(record: Record) -> Launch:
+    """Return the launch of a container whose bundle is made."""
+    from innkeeper.containers.lifecycle import prepare
+
+    return prepare(settings_of(record), {"bundle": str(record.folder)}, record.id)
+
+
+def launch_now(launch: Launch) -> None:
+    """Start the container; an error has the exit status that `inn run` gives it.
+
+    The runtime's lock is given back: this process has the record's.
+    """
+    try:
+        container = launch.make()
+    except ContainerError as error:
+        raise as_guest_error(error) from None
+    os.close(container.lock_fd)
+
+
+def settings_of(record: Record) -> Any:
+    """Return the OCI runtime's settings for one container."""
+    from innkeeper.containers.settings import Settings
+
+    return Settings({"root": record.runtime_root})
+
+
+def _completed(request: ContainerRequest, record: Record, hostname: str) -> BundleOptions:
+    """Fill in what depends on the host and on the container's folder."""
+    options, maps = request.options, _maps() if is_rootless() else ((), ())
+    limits = options.memory_bytes is not None or options.cpus is not None or request.pids_limit
+    # Without privileges a cgroup is to be had by some only; it is missed where a limit needs one.
+    wants_cgroup = not is_rootless() or limits
+    pids = request.pids_limit
+    return replace(
+        options,
+        network="host" if request.network == "host" else "none",
+        hostname=hostname,
+        files=_files(record.folder, hostname, request.network),
+        pids_limit=(DEFAULT_PIDS if wants_cgroup else 0) if pids is None else pids,
+        cgroups_path=f"{CGROUP_PARENT}/{record.id}" if not is_rootless() else "",
+        uid_maps=maps[0],
+        gid_maps=maps[1],
+    )
+
+
+def _files(folder: Path, hostname: str, network: str) -> dict[str, str]:
+    """Write the container's own hosts, hostname and resolv.conf; none is shared with the host."""
+    texts = {
+        "hosts": b"127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t%s\n" % hostname.encode(),
+        "hostname": f"{hostname}\n".encode(),
+        "resolv.conf": b"",
+    }
+    if network == "host":
+        texts["hosts"] = _host_file("/etc/hosts") or texts["hosts"]
+        texts["resolv.conf"] = _host_file("/etc/resolv.conf")
+    with storage_errors("make a container", folder):
+        for name, data in texts.items():
+            (folder / name).write_bytes(data)
+    return {f"/etc/{name}": str(folder / name) for name in texts}
+
+
+def _host_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_HOST_FILE_BYTES)
+    except OSError:
+        return b""
+
+
+def _console_size() -> dict[str, int]:
+    """Return the size of this process's terminal (config.md `process.consoleSize`)."""
+    for fd in (0, 1, 2):
+        with suppress(OSError):
+            size = os.get_terminal_size(fd)
+            if size.lines and size.columns:
+                return {"height": size.lines, "width": size.columns}
+    return {"height": 24, "width": 80}
+
+
+def _maps() -> tuple[tuple[IdMap, ...], tuple[IdMap, ...]]:
+    """Return a user's maps: root in the container is the user; others come from subuid(5)."""
+    uid, gid = os.geteuid(), os.getegid()
+    uids, gids = _range("/etc/subuid"), _range("/etc/subgid")
+    if uids and gids and shutil.which("newuidmap") and shutil.which("newgidmap"):
+        return ((0, uid, 1), (1, *uids)), ((0, gid, 1), (1, *gids))
+    return ((0, uid, 1),), ((0, gid, 1),)
+
+
+def _range(path: str) -> tuple[int, int] | None:
+    """Return the first range of numbers that a file gives the user."""
+    from pwd import getpwuid
+
+    names = {str(os.geteuid())}
+    with suppress(KeyError):
+        names.add(getpwuid(os.geteuid()).pw_name)
+    for line in _host_file(path).decode("utf-8", "replace").splitlines():
+        parts = line.split(":")
+        if len(parts) == 3 and parts[0] in names and parts[1].isdigit() and parts[2].isdigit():
+            return int(parts[1]), int(parts[2])
+    return None
+
+
+def _fit_ids(config: dict[str, Any], options: BundleOptions) -> None:
+    """Leave out groups, and refuse a user, that a map of a single number does not have."""
+    if len(options.uid_maps) > 1:
+        return
+    user = config["process"]["user"]
+    user["additionalGids"] = []
+    if user["uid"] or user["gid"]:
+        raise UsageError(
+            f"user {user['uid']}:{user['gid']} cannot be had without privileges",
+            why="only root is mapped: there is no newuidmap, or nothing for you in /etc/subuid",
+            fix="apt-get install uidmap, or run as --user 0:0",
+        )
+    config["mounts"] = [
+        {**mount, "options": [o for o in mount["options"] if not o.startswith("gid=")]}
+        for mount in config["mounts"]
+    ]

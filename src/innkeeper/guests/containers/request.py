@@ -1,0 +1,49 @@
+"""What `inn run --engine container` is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from innkeeper.base.errors import UsageError
+from innkeeper.base.record import field, record
+from innkeeper.guests.containers.options import BundleOptions
+
+
+@record(kw_only=True)
+class ContainerRequest:
+    """One container to be made and run.
+
+    `argv` empty means the image's own command. `keep` leaves the container's files when it has
+    ended, until `inn rm`. `network` is `none` or `host`; `pids_limit` None the default.
+    """
+
+    image: str
+    argv: tuple[str, ...] = ()
+    name: str = ""
+    detach: bool = False
+    keep: bool = False
+    stdin: bool = False
+    timeout_s: float | None = None
+    network: str = "none"
+    pids_limit: int | None = None
+    options: BundleOptions = field(default_factory=BundleOptions)
+
+    def __post_init__(self) -> None:
+        if self.timeout_s is not None and not 0 < self.timeout_s < 1e9:
+            raise UsageError(f"timeout {self.timeout_s:g}", fix="give a number of seconds above 0")
+        if self.network not in ("none", "host"):
+            raise UsageError(
+                f"there is no network {self.network!r} yet", fix="give --network none or host"
+            )
+        if self.detach and self.options.tty:
+            raise UsageError("a detached container has no terminal", fix="leave out -t or -d")
+        if self.detach and self.timeout_s is not None:
+            raise UsageError("--timeout is for the foreground", fix="inn stop ends a detached one")
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is kept of the request in the container's record."""
+        return {
+            "image": self.image, "argv": list(self.argv), "name": self.name, "detach": self.detach,
+            "keep": self.keep, "network": self.network, "tty": self.options.tty,
+            "memory_bytes": self.options.memory_bytes,
+        }  # fmt: skip

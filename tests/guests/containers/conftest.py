@@ -1,0 +1,14 @@
+"""One image for all tests of containers in a process."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.guests.containers.harness import BUSYBOX, Inn, make_inn
+
+
+@pytest.fixture(scope="session")
+def inn(tmp_path_factory: pytest.TempPathFactory) -> Inn:
+    if BUSYBOX is None:
+        pytest.skip("needs a static busybox on the host (apt-get install busybox-static)")
+    return make_inn(tmp_path_factory.mktemp("inn"))
