@@ -164,6 +164,6 @@ def test_the_counters_are_printed(
     meeting(LOOK, LOOK, change(VA) + fence(SFENCE_VMA, VA, PAGE))
     statistics.report(machine.emulator)
     said = dict(line.split()[:2] for line in capsys.readouterr().err.splitlines()[1:])
-    assert said == {name: str(count) for name, count in counts(machine).items()}
+    assert said.items() >= {name: str(n) for name, n in counts(machine).items()}.items()
     assert int(said["instructions"]) == sum(raw.ticks for raw in machine.emulator.raw) > 0
     assert int(said["walks"]) > 0

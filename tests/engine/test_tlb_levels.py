@@ -285,3 +285,14 @@ def test_a_napot_page_goes_as_a_whole(fence: str) -> None:
     two.show_tables()
     end = two.space.run()
     assert (end.mcause, end.mtval) == (LOAD_FAULT, VA + 5 * PAGE)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [("amoadd.d a0, a0, (t0)", 6), ("amoswap.w a0, a0, (t0)", 6), ("lr.w a0, (t0)", 4)],
+)
+def test_misaligned_atomics_of_a_page_that_is_known(code: str, cause: int) -> None:
+    space = Space(f"sd a0, 0(s0)\naddi t0, s0, 2\n{code}")
+    space.map(VA, DATA, R | W | AD)
+    end = space.run()
+    assert (end.mcause, end.mtval) == (cause, VA + 2)
