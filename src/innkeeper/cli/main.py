@@ -21,6 +21,22 @@ COMMANDS = {
     "run": ("run", "Run a command in a new guest made from an image."),
     "boot": ("boot", "Boot any kernel, firmware or ELF file, console on this terminal."),
     "image": ("image", "Build, list, inspect and remove images."),
+    "ps": ("containers", "List containers."),
+    "logs": ("containers", "Print what a detached container has written."),
+    "exec": ("container_exec", "Run another command in a running container."),
+    "stop": ("containers", "Ask containers to end, and kill them when they do not."),
+    "kill": ("containers", "Send containers a signal."),
+    "rm": ("containers", "Remove containers that have ended."),
+    "wait": ("containers", "Wait for containers to end and print their statuses."),
+    "pause": ("containers", "Freeze the processes of containers."),
+    "unpause": ("containers", "Let frozen containers go on."),
+    "inspect": ("container_info", "Say everything about a container, as JSON."),
+    "stats": ("container_info", "Say what containers use."),
+    "top": ("container_info", "List the processes of a container."),
+    "diff": ("container_files", "List what a container has changed in its files."),
+    "commit": ("container_files", "Make an image of a container."),
+    "cp": ("container_files", "Copy a file out of a container, or into one."),
+    "system": ("system", "Clean up after crashes."),
     "cpu": ("cpu", "Assemble, disassemble, run and trace programs without an OS."),
     "doctor": ("doctor", "Say what works on this host, and why not."),
     "cache": ("cache", "List or clear what can be made or downloaded again."),
@@ -47,7 +63,9 @@ class LazyGroup(click.Group):
         """Import the command's module."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"innkeeper.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        module = import_module(f"innkeeper.cli.{COMMANDS[cmd_name][0]}")
+        # `exec` is a builtin's name, so its function is `exec_`.
+        command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
         assert isinstance(command, click.Command)
         return command
 

@@ -96,6 +96,11 @@ json_option = click.option(
 )  # fmt: skip
 
 
+def examples(*lines: str) -> str:
+    """Return an epilog that shows how a command is used."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
 def parse_volumes(texts: Iterable[str]) -> tuple[Volume, ...]:
     """Return the volumes of `--volume`."""
     return tuple(Volume.parse(text) for text in texts)

@@ -8,7 +8,7 @@ from typing import Any
 
 from innkeeper.base.errors import ContainerError, InnError, NotFoundError
 from innkeeper.guests.containers.making import settings_of
-from innkeeper.guests.containers.records import EXIT, Record, every, write_json
+from innkeeper.guests.containers.records import Record, every
 from innkeeper.images.oci.mounting import unmount
 from innkeeper.images.oci.rootfs import release_rootfs
 from innkeeper.images.paths import data_dir
@@ -46,7 +46,7 @@ def oom_kills(record: Record) -> int:
 def note_end(record: Record, status: int) -> dict[str, Any]:
     """Write down how a container ended; to be called before its cgroup is removed."""
     end = {"status": status, "at": time.time(), "oom": oom_kills(record)}
-    write_json(record.folder / EXIT, end)
+    record.note_end(end)
     return end
 
 
@@ -72,17 +72,17 @@ def keep(record: Record) -> None:
     record.release()
 
 
-def sweep(*, but: str = "") -> list[str]:
+def sweep(*, but: str = "", ended: bool = False) -> list[str]:
     """Remove what killed processes have left; return the containers' ids.
 
     A container nobody attends to is one of those. What was detached, or was to be kept, keeps its
-    files and its output until `inn rm`, and is written down as ended.
+    files and its output until `inn rm`, and is written down as ended; `ended` removes it, too.
     """
     swept = []
     for record in every():
         if record.id == but or not record.take():
             continue
-        if record.data.get("keep") and "command" in record.data:
+        if record.data.get("keep") and "command" in record.data and not ended:
             if record.ended() is None:
                 note_end(record, UNKNOWN_STATUS)
                 swept.append(record.id)

@@ -15,13 +15,20 @@ is in use.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from innkeeper.base.errors import ContainerError, InnError, NotFoundError, UsageError
+from innkeeper.base.errors import (
+    InnError,
+    MachineError,
+    NotExecutableError,
+    NotFoundError,
+    UsageError,
+)
 from innkeeper.images.locks import try_lock
 from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.paths import make_dir, state_dir, storage_errors
@@ -64,11 +71,30 @@ class Record:
             fd = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             return False  # removed meanwhile
-        if not try_lock(fd):
+        if not try_lock(fd) or not _is_at(fd, self.folder / LOCK):
             os.close(fd)
             return False
         self.lock_fd = fd
         return True
+
+    def wait(self) -> dict[str, Any]:
+        """Wait until nobody attends to the container; return how it ended, empty if nobody saw.
+
+        The lock's own file says so: it can still be read when the folder has been removed.
+        """
+        try:
+            fd = os.open(self.folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return {}
+        with os.fdopen(fd, "rb") as file:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            text = file.read(MAX_RECORD_BYTES)
+        return json.loads(text) if text else {}
+
+    def note_end(self, end: dict[str, Any]) -> None:
+        """Write down how it ended, for those who wait and for those who ask later."""
+        write_json(self.folder / EXIT, end)
+        os.pwrite(self.lock_fd, json.dumps(end).encode(), 0)
 
     def attended(self) -> bool:
         """Tell whether a process attends to the container."""
@@ -112,10 +138,11 @@ def names_dir() -> Path:
 
 def create(data: dict[str, Any]) -> Record:
     """Make a new container's folder, taken for this process; its name must be free."""
-    folder = containers_dir() / os.urandom(ID_BYTES).hex()
-    make_dir(folder)
-    record = Record(folder, {**data, "created": time.time()})
-    record.take()
+    record = Record(containers_dir(), {**data, "created": time.time()})
+    while record.lock_fd < 0:  # again where a sweep took the empty folder for a remnant
+        record.folder = containers_dir() / os.urandom(ID_BYTES).hex()
+        make_dir(record.folder)
+        record.take()
     try:
         if data.get("name"):
             _claim(data["name"], record.id)
@@ -145,12 +172,20 @@ def _claim(name: str, container: str) -> None:
         except FileExistsError:
             other = _target(link)
             if other and (containers_dir() / other).is_dir():
-                raise ContainerError(
+                raise MachineError(
                     f"there is a container {name!r} already", fix=f"inn rm {name}"
                 ) from None
             link.unlink(missing_ok=True)
         else:
             return
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Tell whether an open file still is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _target(link: Path) -> str:
@@ -213,8 +248,6 @@ def as_guest_error(error: InnError) -> InnError:
     _, found, why = text.partition("exec: ")
     missing = ("executable file not found", "no such file or directory")
     denied = ("permission denied", "is a directory", "exec format error")
-    from innkeeper.base.errors import MachineError, NotExecutableError
-
     if found and any(words in why.lower() for words in missing):
         return NotFoundError("the command is not there", why=why)
     if found and any(words in why.lower() for words in denied):

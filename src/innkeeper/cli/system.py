@@ -1,0 +1,25 @@
+"""`inn system prune`: what crashes have left."""
+
+from __future__ import annotations
+
+import click
+
+from innkeeper.cli.options import examples
+
+
+@click.group(epilog=examples("inn system prune", "inn system prune --all"))
+def system() -> None:
+    """Clean up after crashes."""
+
+
+@system.command(epilog=examples("inn system prune", "inn system prune --all"))
+@click.option("--all", "-a", "everything", is_flag=True, help="Containers that have ended, too.")
+def prune(everything: bool) -> None:
+    """Remove what killed processes have left: containers, mounts, control groups, folders.
+
+    A detached container that nobody waited for is ended and kept. Prints the ids.
+    """
+    from innkeeper.guests.containers import ending
+
+    for name in ending.sweep(ended=everything):
+        click.echo(name)

@@ -1,0 +1,145 @@
+"""What is done to a container from outside: ask, stop, signal, freeze, remove, enter."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from innkeeper.base.errors import ContainerError, MachineError, NotFoundError, UsageError
+from innkeeper.guests.containers import ending
+from innkeeper.guests.containers.making import is_rootless, settings_of
+from innkeeper.guests.containers.records import Record, as_guest_error
+from innkeeper.guests.containers.users import resolve_user
+
+STOP_TIMEOUT_S = 10.0
+DIE_TIMEOUT_S = 10.0
+
+
+def status_of(record: Record) -> str:
+    """Return `created`, `running`, `paused` or `exited`."""
+    try:
+        status: str = ending.container_of(record).status()
+    except NotFoundError:
+        ended = record.ended() is not None or not record.attended()
+        return "exited" if ended else "created"
+    return {"stopped": "exited", "creating": "created"}.get(status, status)
+
+
+def running(record: Record) -> Any:
+    """Return the runtime's container of one that runs; `MachineError` when it does not."""
+    with suppress(NotFoundError):
+        container = ending.container_of(record)
+        if container.pid:
+            return container
+    raise MachineError(f"container {record.name} does not run", fix="inn ps -a")
+
+
+def send(record: Record, signal: str) -> None:
+    """Send a signal, by name or number, to the container's first process."""
+    from innkeeper.containers.lifecycle import kill_command
+    from innkeeper.containers.signals import signal_number
+
+    try:
+        signal_number(signal)
+    except ContainerError as error:
+        raise UsageError(f"there is no signal {signal!r}", why=error.why) from None
+    running(record)
+    kill_command(settings_of(record), {}, [record.id, signal])
+
+
+def stop(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Send the image's stop signal, kill what has not ended in time, and wait for the clean-up."""
+    with suppress(MachineError):
+        watch = os.pidfd_open(running(record).pid)
+        try:
+            if status_of(record) == "paused":
+                freeze(record, on=False)
+            send(record, record.data.get("stop_signal", "SIGTERM"))
+            poll = select.poll()
+            poll.register(watch, select.POLLIN)
+            if not poll.poll(timeout_s * 1000):
+                send(record, "SIGKILL")
+                poll.poll(DIE_TIMEOUT_S * 1000)
+        finally:
+            os.close(watch)
+    record.wait()
+
+
+def remove(record: Record, *, force: bool = False) -> None:
+    """Remove a container; one that runs only with `force`, which kills it."""
+    if record.attended():
+        if not force:
+            raise MachineError(
+                f"container {record.name} is in use", fix=f"inn stop {record.name}, or inn rm -f"
+            )
+        with suppress(MachineError):
+            send(record, "SIGKILL")
+        record.wait()
+    if record.take():
+        ending.remove(record)
+
+
+def freeze(record: Record, *, on: bool) -> None:
+    """Freeze all processes of a container, or let them go on."""
+    from innkeeper.containers import resources
+
+    running(record)
+    command = resources.pause_command if on else resources.resume_command
+    command(settings_of(record), {}, [record.id])
+
+
+def usage(record: Record) -> dict[str, Any]:
+    """Return what a container uses, in the shape of `data` of `runc events --stats`."""
+    from innkeeper.containers.launch import open_container_cgroup
+
+    found: dict[str, Any] = open_container_cgroup(running(record).data).stats()
+    return found
+
+
+def enter(
+    record: Record, argv: Sequence[str], *, env: Mapping[str, str], workdir: str | None,
+    user: str | None, tty: bool, stdin: bool, detach: bool,
+) -> int:  # fmt: skip
+    """Run another command in a running container; return its exit status, 0 when detached."""
+    from innkeeper.containers.execute import exec_command
+
+    running(record)
+    options: dict[str, Any] = {
+        "tty": tty, "detach": detach, "env": [f"{name}={value}" for name, value in env.items()]
+    }  # fmt: skip
+    if workdir:
+        options["cwd"] = workdir
+    if user:
+        found = resolve_user(user, Path(record.folder / "rootfs"))
+        options["user"] = f"{found.uid}:{found.gid}"
+        if not is_rootless():
+            options["additional-gids"] = [str(gid) for gid in found.groups]
+    if not stdin or detach:
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2) if detach else (0,):
+            os.dup2(null, fd)
+        os.close(null)
+    try:
+        return exec_command(settings_of(record), options, [record.id, *argv])
+    except ContainerError as error:
+        raise as_guest_error(error) from None
+
+
+def is_waited_for(record: Record) -> bool:
+    """Tell, without waiting, whether a process still attends to the container (for `logs -f`)."""
+    try:
+        fd = os.open(record.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
