@@ -22,12 +22,13 @@ from innkeeper.native.elf import Image
 
 @record
 class CodePage:
-    """A page of guest code: its bytes, the address of its cells, and what undecoded ones hold.
+    """A page of guest code: its number in RAM, its bytes, its cells, and what undecoded ones hold.
 
     `undecoded` is 0 where all code counts as reached. `stops` are the places of breakpoints, in
     whatever page.
     """
 
+    number: int
     data: bytes
     cells: int
     undecoded: int

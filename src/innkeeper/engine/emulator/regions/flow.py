@@ -147,7 +147,7 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
     if start not in insns:
         return None
     flow = _finish(start, insns, leaders, sites, resumed)
-    flow.cuts = [at for at in cuts if 0 <= at < PAGE]
+    flow.cuts = cuts
     return flow
 
 

@@ -215,7 +215,10 @@ class RegionService:
         self.compiled_instructions += made.instruction_count
         self._hand_over(key, source, len(image), record, place >> 12)
         for at in made.cuts:
-            self._continue_at(place & -PAGE | at, va & -PAGE | at, bank, hart)
+            further = pages(at // PAGE)
+            if further is not None:
+                to = ((va & -PAGE) + at) & 0xFFFFFFFFFFFFFFFF
+                self._continue_at(further.number << 12 | at % PAGE, to, bank, hart)
         if len(self.made) - self._kept >= KEEP_EVERY:
             self.keep()
 
@@ -267,7 +270,7 @@ class RegionService:
                 return None
             cells = code.pool + (number - 1) * layout.CELL_PAGE_CELLS * 16
             data = ctypes.string_at(ram + page * PAGE, PAGE)
-            return CodePage(data, cells, undecoded, stops)
+            return CodePage(page, data, cells, undecoded, stops)
 
         return read
 
