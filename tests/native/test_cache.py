@@ -170,7 +170,7 @@ def test_two_processes_write_at_once() -> None:
 START = """
 import sys
 from innkeeper.engine.emulator.build import emulator_code
-emulator_code().address("loop.run")
+emulator_code().address("turns.run")
 print("compiled" if "llvmlite" in sys.modules else "found")
 """
 
