@@ -90,7 +90,10 @@ def freeze(record: Record, *, on: bool) -> None:
 
     running(record)
     command = resources.pause_command if on else resources.resume_command
-    command(settings_of(record), {}, [record.id])
+    try:
+        command(settings_of(record), {}, [record.id])
+    except ContainerError as error:  # paused already, or there is no freezer
+        raise MachineError(error.what, why=error.why, fix=error.fix) from None
 
 
 def usage(record: Record) -> dict[str, Any]:

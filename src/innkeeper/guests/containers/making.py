@@ -47,7 +47,7 @@ def is_rootless() -> bool:
 
 def make(request: ContainerRequest, record: Record, show: ShowProgress) -> Launch:
     """Make everything but the container itself, in the record's folder."""
-    image, rootfs = _root(request.image, record, show)
+    image, rootfs = _root(request, record, show)
     hostname = (request.options.hostname or request.name or record.id[:12])[:_MAX_HOSTNAME]
     options = _completed(request, record, hostname)
     config = make_bundle(image, request.argv, options, root=rootfs.path)
@@ -66,16 +66,20 @@ def make(request: ContainerRequest, record: Record, show: ShowProgress) -> Launc
     return launch_of(record)
 
 
-def _root(name: str, record: Record, show: ShowProgress) -> tuple[Image | ReadyImage, RootfsMount]:
+def _root(
+    request: ContainerRequest, record: Record, show: ShowProgress
+) -> tuple[Image | ReadyImage, RootfsMount]:
     """Return the image for this host and its root; progress is shown of what takes long."""
     machine = os.uname().machine
-    rootless = is_rootless()
-    ready = find_ready(name, arch=_GO_NAMES.get(machine, machine), rootless=rootless)
+    rootless, volatile = is_rootless(), not request.keep
+    ready = find_ready(request.image, arch=_GO_NAMES.get(machine, machine), rootless=rootless)
     if ready is not None:
-        return ready, prepare_rootfs(ready, record.folder, rootless=rootless)
+        return ready, prepare_rootfs(ready, record.folder, rootless=rootless, volatile=volatile)
     with show() as progress:
-        image = _find_or_build(name, progress)
-        return image, prepare_rootfs(image, record.folder, rootless=rootless, progress=progress)
+        image = _find_or_build(request.image, progress)
+        return image, prepare_rootfs(
+            image, record.folder, rootless=rootless, volatile=volatile, progress=progress
+        )
 
 
 def _find_or_build(name: str, progress: Progress) -> Image:

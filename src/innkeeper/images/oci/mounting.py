@@ -25,9 +25,14 @@ def overlay_data(lower: Sequence[Path], upper: Path, work: Path, *, user: bool) 
 
 
 def mount_overlay(
-    lower: Sequence[Path], upper: Path, work: Path, target: Path, *, user: bool
-) -> None:
-    """Mount an overlay at `target`; `StorageError` when the kernel or our privileges refuse."""
+    lower: Sequence[Path], upper: Path, work: Path, target: Path, *, user: bool,
+    volatile: bool = False,
+) -> None:  # fmt: skip
+    """Mount an overlay at `target`; `StorageError` when the kernel or our privileges refuse.
+
+    What is written to one that is `volatile` is never synced, so unmounting waits for no disk; it
+    cannot be mounted again ("Volatile mount").
+    """
     with ExitStack() as stack:
         data = overlay_data(lower, upper, work, user=user)
         special = any(_SPECIAL & set(str(path)) for path in (*lower, upper, work))
@@ -35,6 +40,7 @@ def mount_overlay(
             # By descriptor every path is short and has no character that would have to be quoted.
             names = [_by_descriptor(path, stack) for path in (*lower, upper, work)]
             data = _data(":".join(names[:-2]), names[-2], names[-1], user=user)
+        data += ",volatile" if volatile else ""
         if len(os.fsencode(data)) > MAX_DATA_BYTES:
             raise StorageError("an overlay cannot be mounted", why=f"{len(lower)} layers")
         libc = ctypes.CDLL(None, use_errno=True)

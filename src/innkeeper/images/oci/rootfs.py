@@ -78,6 +78,7 @@ def prepare_rootfs(
     rootless: bool,
     overlay: bool | None = None,
     mount: bool = True,
+    volatile: bool = False,
     progress: Progress = SILENT,
 ) -> RootfsMount:
     """Make the root file system of a new container from `image`, unpacking what is not yet.
@@ -85,14 +86,20 @@ def prepare_rootfs(
     `overlay` None takes overlayfs where this process may mount it (with `userxattr` when
     `rootless`, so inside a user namespace), and a copy, sharing contents where the disk can,
     anywhere else. `mount=False` prepares the overlay and leaves the mounting to the caller. What
-    is made stays until `release_rootfs`, and keeps the image's layers from being pruned.
+    is made stays until `release_rootfs`, and keeps the image's layers from being pruned. What is
+    written to a `volatile` one need not outlast its mount.
     """
     make_dir(container_dir)
     ready = _make_ready(image, container_dir, rootless=rootless, progress=progress)
     chosen: RootfsMount | None = None
     if overlay is not False:
         chosen = _overlay(
-            container_dir, ready.lower, rootless=rootless, mount=mount, must=bool(overlay)
+            container_dir,
+            ready.lower,
+            rootless=rootless,
+            mount=mount,
+            must=bool(overlay),
+            volatile=volatile,
         )
     if chosen is None:
         chosen = _copy(container_dir, ready.lower, rootless=rootless)
@@ -205,8 +212,9 @@ def _hold(image: ReadyImage, container_dir: Path) -> None:
 
 
 def _overlay(
-    container_dir: Path, lower: tuple[Path, ...], *, rootless: bool, mount: bool, must: bool
-) -> RootfsMount | None:
+    container_dir: Path, lower: tuple[Path, ...], *, rootless: bool, mount: bool, must: bool,
+    volatile: bool,
+) -> RootfsMount | None:  # fmt: skip
     """Set up the overlay; None when this process cannot mount it and does not have to."""
     root, upper, work = (container_dir / name for name in ("rootfs", "upper", "work"))
     with storage_errors("make a container", container_dir):
@@ -218,7 +226,7 @@ def _overlay(
     _same_root(below[0], upper, rootless=rootless)
     if mount:
         try:
-            mount_overlay(below, upper, work, root, user=rootless)
+            mount_overlay(below, upper, work, root, user=rootless, volatile=volatile)
         except StorageError:
             if must:
                 raise
