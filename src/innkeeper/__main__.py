@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from innkeeper.cli.main import main
+from innkeeper.cli.quick import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

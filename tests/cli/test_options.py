@@ -71,7 +71,7 @@ def test_stdin_is_passed_on_unless_it_leads_to_nothing() -> None:
 
 
 def test_stdin_is_passed_on_unless_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("innkeeper.cli.run._is_null_device", lambda _fd: False)
+    monkeypatch.setattr("innkeeper.cli.parsing._is_null_device", lambda _fd: False)
     for terminal, interactive, wanted in ((False, False, True), (True, False, False),
                                           (True, True, True)):  # fmt: skip
         monkeypatch.setattr(os, "isatty", lambda _fd, answer=terminal: answer)

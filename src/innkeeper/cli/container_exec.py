@@ -7,8 +7,8 @@ import os
 import click
 
 from innkeeper.base.errors import UsageError
-from innkeeper.cli.options import examples, parse_environment
-from innkeeper.cli.run import has_input
+from innkeeper.cli.options import examples
+from innkeeper.cli.parsing import has_input, parse_environment
 from innkeeper.guests.containers import control, records
 
 

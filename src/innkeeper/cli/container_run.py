@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from innkeeper.base.errors import UsageError
-from innkeeper.cli.options import parse_environment, parse_volumes
+from innkeeper.cli.parsing import has_input, parse_environment, parse_volumes
 from innkeeper.guests.containers.options import BundleOptions
 from innkeeper.guests.containers.request import ContainerRequest
 
@@ -34,8 +34,6 @@ def _progress() -> Any:
 
 def container_request(options: dict[str, Any], given: frozenset[str]) -> ContainerRequest:
     """Turn the command line into a request; what a container does not have is refused."""
-    from innkeeper.cli.run import has_input
-
     for name in _MACHINES_ONLY:
         if name in given:
             raise UsageError(f"--{name} is for emulated machines", fix="use --engine emulate")

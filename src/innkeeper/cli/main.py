@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import click
@@ -101,8 +101,13 @@ def inn() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `inn` with `argv` (default: the process's) and return the exit status."""
+    return guarded(lambda: inn.main(argv, prog_name="inn", standalone_mode=False))
+
+
+def guarded(action: Callable[[], object]) -> int:
+    """Do something that returns an exit status, and show its errors."""
     try:
-        status = inn.main(argv, prog_name="inn", standalone_mode=False)
+        status = action()
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.Exit as error:

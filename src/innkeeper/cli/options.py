@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,39 +9,18 @@ from typing import Any, TypeVar
 import click
 
 from innkeeper.base.errors import UsageError
-from innkeeper.base.units import MIB, parse_size
-from innkeeper.guests.config import DEFAULT_MEMORY_BYTES, Disk, Volume
+from innkeeper.base.units import MIB
+from innkeeper.cli.parsing import duration as duration
+from innkeeper.cli.parsing import parse_environment as parse_environment
+from innkeeper.cli.parsing import parse_volumes as parse_volumes
+from innkeeper.cli.parsing import processors as processors
+from innkeeper.cli.parsing import size as size
+from innkeeper.guests.config import DEFAULT_MEMORY_BYTES, Disk
 
 F = TypeVar("F", bound=Callable[..., Any])
 ARCHITECTURES = ("riscv64",)
 DEFAULT_MEMORY = f"{DEFAULT_MEMORY_BYTES // MIB}M"
 ENGINES = ("emulate", "container")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)?")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-def size(text: str) -> int:
-    """Read `512M`, `2G` or `4096` as bytes."""
-    return parse_size(text)
-
-
-def duration(text: str) -> float:
-    """Read `90`, `1.5s`, `10m` or `2h` as seconds."""
-    match = _DURATION.fullmatch(text)
-    if match is None or not float(match[1]):
-        raise UsageError(f"{text!r} is not a duration", fix="write it as 90, 1.5s, 10m or 2h")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
-
-
-def processors(text: str | int) -> int | float:
-    """Read a number of processors: whole, or a share of them, which only containers take."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0.01 <= number <= 4096:
-        raise click.BadParameter(f"{text!r} is not a number of processors")
-    return int(number) if number.is_integer() else number
 
 
 def address(text: str) -> int:
@@ -101,25 +78,6 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def parse_volumes(texts: Iterable[str]) -> tuple[Volume, ...]:
-    """Return the volumes of `--volume`."""
-    return tuple(Volume.parse(text) for text in texts)
-
-
 def parse_disks(texts: Iterable[str]) -> tuple[Disk, ...]:
     """Return the disks of `--disk`."""
     return tuple(Disk.parse(text) for text in texts)
-
-
-def parse_environment(texts: Iterable[str]) -> dict[str, str]:
-    """Return the variables of `--env`: `NAME=VALUE`, or `NAME` for the host's own value."""
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name:
-            raise UsageError(f"environment variable {text!r} has no name", fix="-e NAME=VALUE")
-        if equals:
-            found[name] = value
-        elif name in os.environ:
-            found[name] = os.environ[name]
-    return found

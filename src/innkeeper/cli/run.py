@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from innkeeper.cli.options import (
     parse_environment,
     parse_volumes,
 )
+from innkeeper.cli.parsing import has_input
 from innkeeper.cli.progress import shown_progress
 from innkeeper.cli.terminal import guest_terminal, terminal_size
 from innkeeper.guests.config import RunConfig
@@ -143,20 +143,3 @@ def run_config(options: dict[str, Any]) -> RunConfig:
         timeout_s=options["timeout"],
         name=options["name"],
     )
-
-
-def has_input(*, interactive: bool) -> bool:
-    """Pass stdin on when it is asked for, or when somebody gave us a pipe or a file.
-
-    The null device is neither: the guest has one of its own.
-    """
-    try:
-        return interactive or not (os.isatty(0) or _is_null_device(0))
-    except OSError:  # closed
-        return False
-
-
-def _is_null_device(fd: int) -> bool:
-    """Tell whether a descriptor leads to nothing."""
-    given = os.fstat(fd)
-    return stat.S_ISCHR(given.st_mode) and given.st_rdev == os.stat(os.devnull).st_rdev

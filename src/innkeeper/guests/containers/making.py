@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,7 +180,9 @@ def _maps() -> tuple[tuple[IdMap, ...], tuple[IdMap, ...]]:
     """Return a user's maps: root in the container is the user; others come from subuid(5)."""
     uid, gid = os.geteuid(), os.getegid()
     uids, gids = _range("/etc/subuid"), _range("/etc/subgid")
-    if uids and gids and shutil.which("newuidmap") and shutil.which("newgidmap"):
+    from shutil import which
+
+    if uids and gids and which("newuidmap") and which("newgidmap"):
         return ((0, uid, 1), (1, *uids)), ((0, gid, 1), (1, *gids))
     return ((0, uid, 1),), ((0, gid, 1),)
 
