@@ -7,6 +7,7 @@ the whole command line.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,9 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from innkeeper.cli.container_run import run_container
 
     try:
-        return run_container(*found)
+        status = run_container(*found)
+        sys.stdout.flush()
     except BaseException as error:
         return _show(error)
+    os._exit(status)  # what is left to clean up, the kernel does quicker than the interpreter
 
 
 def _show(error: BaseException) -> int:

@@ -76,7 +76,7 @@ class Inn:
         return [*ids, *(line for line in mounts if str(state) in line), *cgroups]
 
 
-def make_inn(folder: Path) -> Inn:
+def make_inn(folder: Path, inn: Inn | None = None) -> Inn:
     """Return an `inn` that has the image; one that cannot run containers here is skipped."""
     root = folder / "rootfs"
     (root / "bin").mkdir(parents=True)
@@ -86,7 +86,7 @@ def make_inn(folder: Path) -> Inn:
         (root / "bin" / name).symlink_to("busybox")
     (root / "etc/passwd").write_bytes(PASSWD)
     (root / "etc/group").write_bytes(b"root:x:0:\nwww:x:34:\n")
-    inn = Inn(folder)
+    inn = inn or Inn(folder)
     done = inn("image", "import", str(root), IMAGE, "--cmd", "pwd", "-w", "/etc", "-e", "A=image")
     assert done.returncode == 0, done.stderr
     tried = inn.run(IMAGE, "true")

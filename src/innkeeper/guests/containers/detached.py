@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from innkeeper.guests.containers.request import ContainerRequest
 
 MAX_TOLD_BYTES = 65536
+_STARTED = "0"
 # Waits for the container, reaping what it leaves; then what comes after, with the status.
 _WAITER = """
 import posix, sys
@@ -59,14 +60,20 @@ def start(request: ContainerRequest, show: ShowProgress) -> str:
     # The lock is the other process's now: it is one open file, given back when both have closed it.
     os.close(record.lock_fd)
     record.lock_fd = -1
-    if said:
-        status, _, text = said.decode("utf-8", "replace").partition("\n")
-        what, _, why = text.partition("\n")
-        error = MachineError(what, why=why)
-        error.exit_code = int(status)
-        raise error
+    _check(said.decode("utf-8", "replace"))
     ending.sweep(but=record.id)
     return record.id
+
+
+def _check(said: str) -> None:
+    """Raise what the process beside the container says went wrong, if anything did."""
+    status, _, text = said.partition("\n")
+    if status == _STARTED:
+        return
+    what, _, why = text.partition("\n")
+    error = MachineError(what or "the process beside the container was killed", why=why)
+    error.exit_code = int(status) if status else error.exit_code
+    raise error
 
 
 def _attend(record: Record, launch: Launch, tell: int) -> None:
@@ -87,7 +94,8 @@ def _attend(record: Record, launch: Launch, tell: int) -> None:
     finish = [sys.executable, "-P", "-c", _FINISH, str(record.folder), str(record.lock_fd)]
     waiter = [sys.executable, "-I", "-S", "-c", _WAITER, str(launch.pid), *finish]
     os.chdir("/")
-    os.execv(sys.executable, waiter)  # `tell` is closed by this: the end of the pipe means success
+    os.write(tell, _STARTED.encode())  # closed by the next call
+    os.execv(sys.executable, waiter)
 
 
 def _redirect(record: Record) -> None:
