@@ -190,8 +190,8 @@ class EmuHart(Hart):
     """The addresses of all functions of the emulator, by the order of their names."""
     leave_region: u32
     """Set by a store that drops a region: it may be the running one."""
-    punted: u32
-    """The slice ended in a region, so there is nothing to compile."""
+    punted: u64
+    """The record of the last region that had too little budget left, where it is executed, or 0."""
     bias: u64
     """A cell's address divided by 8, plus this, is the pc."""
     bank: Ptr[u8]

@@ -420,7 +420,7 @@ class RegionEmitter:
         self.cold += [
             f"dry.{tag}:",
             f"  %u.{tag} = getelementptr i8, ptr %hart, i64 {_offset('punted')}",
-            f"  store i32 1, ptr %u.{tag}, !alias.scope !2, !noalias !1",
+            f"  store ptr @record, ptr %u.{tag}, !alias.scope !2, !noalias !1",
             f"  br label %step.{tag}",
         ]
         self.leave_block(f"step.{tag}", at, CALL_STEP_AT, 0)
@@ -527,7 +527,7 @@ class RegionEmitter:
         lines = [
             "refuse.low:",
             f"  %punted = getelementptr i8, ptr %hart, i64 {_offset('punted')}",
-            "  store i32 1, ptr %punted, !alias.scope !2, !noalias !1",
+            "  store ptr @record, ptr %punted, !alias.scope !2, !noalias !1",
             "  br label %refuse",
             "refuse:",
         ]

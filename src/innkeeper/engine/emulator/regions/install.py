@@ -15,7 +15,6 @@ from innkeeper.engine.emulator.regions.drop import (
     CELL_PAGE_BYTES,
     first_cell,
     is_region,
-    page_index,
     traffic_of,
 )
 from innkeeper.engine.emulator.regions.layout import (
@@ -296,18 +295,12 @@ def copy_image(h: Hart, slot: Slot) -> bool:
 
 
 @noinline
-def is_covered(code: Code, number: u32, at: u32) -> bool:
-    """Tell whether a place in a cell page is part of an installed region."""
-    cells = addr(first_cell(code, number))
-    one = code.page_regions[number]
-    while one != 0:
-        r = ptr_cast(Region, one)
-        page = page_index(r, cells)
-        for n in range(r.range_count):
-            part = r.ranges[n]
-            if part.page == page and at >= part.first and at < part.first + part.size:
-                return True
-        one = r.following[page]
+def is_covered(r: Region, cells: u64, at: u32) -> bool:
+    """Tell whether a place in a cell page is part of a region."""
+    for n in range(r.range_count):
+        part = r.ranges[n]
+        if r.cells[part.page] == cells and at >= part.first and at < part.first + part.size:
+            return True
     return False
 
 
@@ -315,26 +308,28 @@ def is_covered(code: Code, number: u32, at: u32) -> bool:
 def sample(h: Hart) -> None:
     """Count where a slice has ended; ask for a region where that happens again.
 
-    A slice that a region had too little budget left for ends in tier 0 all the same: that counts
-    only outside every region.
+    A slice that a region had too little budget left for ends in tier 0 all the same. That counts
+    only outside that region: what was left for such code had no entry of any on its way.
     """
     e = emu(h)
     code = shared_code(h)
     t = traffic_of(h)
-    punted = e.punted != 0
-    e.punted = u32(0)
+    punted = e.punted
+    e.punted = u64(0)
     bank = bank_number(h)
     entry = e.banks[bank].code[(h.pc >> 12) & (CODE_ENTRIES - 1)]
     if entry.tag != (h.pc & PAGE):
         return
     cell = ptr_cast(Ptr[Operands], entry.cells)[(h.pc & 0xFFF) >> 1]
-    number = (entry.cells - addr(code.pool)) // CELL_PAGE_BYTES
     inside = is_region(t, cell.handler)
-    if inside or (punted and is_covered(code, u32(number), u32(h.pc & 0xFFF))):
+    if punted != 0 and not inside:
+        r = ptr_cast(Region, punted + (t.rw_first - t.rx_first))
+        inside = is_covered(r, entry.cells, u32(h.pc & 0xFFF))
+    if inside:
         t.stat_in_regions = t.stat_in_regions + 1
         return
     t.stat_samples = t.stat_samples + 1
-    number = (entry.cells - addr(code.pool)) // (CELL_PAGE_BYTES)
+    number = (entry.cells - addr(code.pool)) // CELL_PAGE_BYTES
     place = u64(code.cell_page_ram[number]) << 12 | (h.pc & 0xFFF)
     one = t.samples[((place >> 1) ^ (place >> 13)) & (SAMPLE_SLOTS - 1)]
     if one.place != place:
