@@ -2,7 +2,8 @@
 
 Wall time of the process from its spawn to its end, and CPU seconds with those of its children: on a
 busy machine the second is the steadier. The bundle is the document that `inn-oci spec` writes, with
-the host's static busybox for a root file system. crun's figures, where it runs, are in the notes.
+the host's static busybox for a root file system; crun's figures,
+where it runs, are in the notes. `container.py` has the rows of `inn run` beside podman.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.cases.container import container_samples
 from bench.process import BenchError, Command, Sample, Spread, check, cpu, interleave, run, wall
 from bench.report import Aim, Result, Row
 from bench.subject import OURS, PEER, Subject
 from innkeeper.containers.spec import default_spec
 
 RUN_AIM = Aim(sense="<=", bound=1.0)
+ENGINE_AIM = Aim(sense="<=", bound=0.4)
 EXEC_AIM = Aim(sense="<=", bound=1.5)
 MIN_RUNS = 21
 CRUN = "crun"
@@ -38,10 +41,15 @@ def oci(subject: Subject) -> Result:
     if crun := shutil.which(CRUN):
         programs[CRUN] = crun
     try:
-        return _measure(programs, bundle, max(subject.runs, MIN_RUNS))
+        runs = max(subject.runs, MIN_RUNS)
+        result = _measure(programs, bundle, runs)
     finally:
         for program in programs.values():
             _call(bundle, program, "delete", "--force", _name(program))
+    if samples := container_samples(subject, bundle / "rootfs", runs):
+        rows = _rows("inn run --engine container", ENGINE_AIM, samples, beside="podman")
+        return Result([*result.rows, *rows], result.commands, result.notes)
+    return result
 
 
 def _measure(programs: dict[str, str], bundle: Path, runs: int) -> Result:
@@ -122,12 +130,14 @@ def _call(bundle: Path, program: str, *args: str) -> None:
     )
 
 
-def _rows(what: str, aim: Aim, samples: dict[str, list[Sample]]) -> list[Row]:
+def _rows(
+    what: str, aim: Aim, samples: dict[str, list[Sample]], *, beside: str = "runc"
+) -> list[Row]:
     ours, peer = samples[OURS], samples[PEER]
     return [
-        Row(benchmark="oci", figure=f"{what} of true beside runc, wall", unit="ms",
+        Row(benchmark="oci", figure=f"{what} of true beside {beside}, wall", unit="ms",
             ours=_ms(wall(ours)), peer=_ms(wall(peer)), aim=aim),
-        Row(benchmark="oci", figure=f"{what} of true beside runc, CPU", unit="ms",
+        Row(benchmark="oci", figure=f"{what} of true beside {beside}, CPU", unit="ms",
             ours=_ms(cpu(ours)), peer=_ms(cpu(peer))),
     ]  # fmt: skip
 

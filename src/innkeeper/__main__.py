@@ -4,5 +4,11 @@ from __future__ import annotations
 
 from innkeeper.cli.quick import main
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """Run as a program."""
     raise SystemExit(main())
+
+
+if __name__ == "__main__":
+    run()

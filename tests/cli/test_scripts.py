@@ -59,7 +59,7 @@ def test_a_set_up_launcher_passes_every_argument_on(checkout: Path) -> None:
     shutil.copy(checkout / "pyproject.toml", checkout / ".venv/.innkeeper-stamp")
     done = launch(checkout, "run", "a b", "", "c\nd")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "<-m><innkeeper><run><a b><><c\nd>"
+    assert done.stdout == "<-P><-c><from innkeeper.__main__ import run; run()><run><a b><><c\nd>"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from innkeeper.base.record import field, record
 from innkeeper.images.paths import data_dir
@@ -29,6 +28,7 @@ MAX_NOTE_BYTES = 8 << 20
 ALL_IDS = (1 << 32) - 1
 LAYER_FOLDERS = ("layers", "layers-user", "layers-mapped")
 _MAX_FILE_CHARS = 180
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 
 
 @record(kw_only=True)
@@ -174,12 +174,17 @@ def name_path(root: Path, name: str) -> Path:
 
 def file_name(text: str) -> str:
     """Return a file's name for any text, legible while it is short."""
-    quoted = quote(text, safe="")
+    quoted = "".join(c if c in _PLAIN else _percent(c) for c in text)
     if len(quoted) <= _MAX_FILE_CHARS:
         return quoted
     import hashlib
 
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _percent(character: str) -> str:
+    """Encode a character as RFC 3986 2.1 does (`urllib.parse` takes 2 ms to import)."""
+    return "".join(f"%{byte:02X}" for byte in character.encode())
 
 
 def _path(root: Path, name: str, arch: str, *, rootless: bool) -> Path:
