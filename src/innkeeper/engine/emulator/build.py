@@ -24,7 +24,7 @@ def compile_image() -> code_cache.Entry:
     from innkeeper.engine.emulator.common import common_handlers
     from innkeeper.engine.emulator.handlers import HandlerCompiler
     from innkeeper.engine.emulator.module import engine_module
-    from innkeeper.engine.emulator.regions import drop, install
+    from innkeeper.engine.emulator.regions import drop, install, sampling, slow
     from innkeeper.engine.emulator.regions.entry_points import region_entry_points
     from innkeeper.isa.riscv import access, decode, mmu
     from innkeeper.isa.riscv.profiles import instructions
@@ -38,9 +38,9 @@ def compile_image() -> code_cache.Entry:
         tlb.flush_all, tlb.flush_bank, tlb.reset_tlb, fill.translate,
         access.load_slow, access.store_slow,
         mmu.walk, loop.deliver_trap,
-        cells.redecode, loop.apart_cell, install.region_load, install.region_store,
-        install.region_rw_pointer, install.link, install.leaves,
-        install.code_key, install.checksum, install.hottest,
+        cells.redecode, loop.apart_cell, slow.region_load, slow.region_store,
+        slow.region_rw_pointer, install.link, slow.leaves,
+        install.code_key, install.checksum, sampling.hottest,
         drop.drop_all_regions, parallel.run_alone, parallel.wake, parallel.set_lines,
         parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp, counted.run_counted,
     ):  # fmt: skip

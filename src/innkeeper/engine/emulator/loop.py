@@ -22,7 +22,8 @@ from innkeeper.engine.emulator.hart import (
 )
 from innkeeper.engine.emulator.hostfp import fp_enter, fp_leave
 from innkeeper.engine.emulator.regions.drop import traffic_of
-from innkeeper.engine.emulator.regions.install import look_at_compiler, sample
+from innkeeper.engine.emulator.regions.install import look_at_compiler
+from innkeeper.engine.emulator.regions.sampling import sample
 from innkeeper.engine.emulator.sync import begin_slice, end_slice, note_pass
 from innkeeper.engine.emulator.tlb import (
     bank_number,

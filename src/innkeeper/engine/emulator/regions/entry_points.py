@@ -23,7 +23,7 @@ def region_entry_points() -> str:
     called = "define hidden preserve_allcc {} @{}({}) nounwind noinline {{"
     return f"""
 {handler.format("region.trap_at")}{budget}
-  %leaves = call i1 @install.leaves(ptr %hart)
+  %leaves = call i1 @slow.leaves(ptr %hart)
   br i1 %leaves, label %again, label %enter
 again:
   musttail call preserve_nonecc void @region.step_at({PARAMS})
@@ -49,17 +49,17 @@ on:
 }}
 
 {called.format("i64", "region.load", "ptr %hart, i64 %va, i32 %size")}
-  %value = call i64 @install.region_load(ptr %hart, i64 %va, i32 %size)
+  %value = call i64 @slow.region_load(ptr %hart, i64 %va, i32 %size)
   ret i64 %value
 }}
 
 {called.format("void", "region.store", "ptr %hart, i64 %va, i64 %value, i32 %size")}
-  call void @install.region_store(ptr %hart, i64 %va, i64 %value, i32 %size)
+  call void @slow.region_store(ptr %hart, i64 %va, i64 %value, i32 %size)
   ret void
 }}
 
 {called.format("ptr", "region.rw_pointer", "ptr %hart, i64 %va, i32 %size")}
-  %where = call ptr @install.region_rw_pointer(ptr %hart, i64 %va, i32 %size)
+  %where = call ptr @slow.region_rw_pointer(ptr %hart, i64 %va, i32 %size)
   ret ptr %where
 }}
 

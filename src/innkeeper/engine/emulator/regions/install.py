@@ -1,4 +1,4 @@
-"""Putting regions into cells, and finding hot code. All of it native.
+"""Putting regions into cells: those just compiled, and those known by their code. All native.
 
 A region is installed by writing its entries' addresses into cells; operands stay. It is taken out
 when a page that it was made from is written (`cells.drop_cells`), when a breakpoint changes, or
@@ -9,7 +9,6 @@ must still be mapped at the same distance and be the same cell page.
 from __future__ import annotations
 
 from innkeeper.engine.emulator.decoding import decode_at
-from innkeeper.engine.emulator.fill import find_atomic, find_load, find_store
 from innkeeper.engine.emulator.hart import CODE_ENTRIES, Code
 from innkeeper.engine.emulator.regions.drop import (
     CELL_PAGE_BYTES,
@@ -22,23 +21,16 @@ from innkeeper.engine.emulator.regions.layout import (
     MAX_REGION_PAGES,
     REGION_INSTALLED,
     RING_SLOTS,
-    SAMPLE_PATIENCE,
-    SAMPLE_SLOTS,
-    SAMPLE_TAKEN,
     Region,
     Slot,
     Traffic,
 )
 from innkeeper.engine.emulator.sync import give, take
 from innkeeper.engine.emulator.tlb import PAGE, bank_number, emu, shared_code
-from innkeeper.isa.riscv.access import in_ram, ram_read, ram_write, rw_pointer_slow, store_slow
 from innkeeper.isa.riscv.hart import Hart, Operands
-from innkeeper.isa.riscv.mmu import ACCESS_READ, ACCESS_WRITE, effective_address, translate
-from innkeeper.isa.riscv.ops import Trap
 from innkeeper.native.intrinsics import (
     addr,
     atomic_load,
-    atomic_rmw,
     atomic_store,
     is_null,
     noinline,
@@ -48,9 +40,6 @@ from innkeeper.native.intrinsics import (
     rotl,
 )
 from innkeeper.native.types import Ptr, u8, u16, u32, u64
-
-LEAVE_REGION = 62
-"""The trap cause, one that no hart has, by which a region gives an instruction to tier 0."""
 
 MAX_LINK_FAILURES = 16
 """A page that keeps being another one is left by a jump from then on."""
@@ -291,144 +280,4 @@ def copy_image(h: Hart, slot: Slot) -> bool:
         copy[n] = source[n]
     slot.instance = t.rw_first + at + u64(slot.record)
     ptr_cast(Region, slot.instance).rx = t.rx_first + at
-    return True
-
-
-@noinline
-def is_covered(r: Region, cells: u64, at: u32) -> bool:
-    """Tell whether a place in a cell page is part of a region."""
-    for n in range(r.range_count):
-        part = r.ranges[n]
-        if r.cells[part.page] == cells and at >= part.first and at < part.first + part.size:
-            return True
-    return False
-
-
-@noinline
-def sample(h: Hart) -> None:
-    """Count where a slice has ended; ask for a region where that happens again.
-
-    A slice that a region had too little budget left for ends in tier 0 all the same. That counts
-    only outside that region: what was left for such code had no entry of any on its way.
-    """
-    e = emu(h)
-    code = shared_code(h)
-    t = traffic_of(h)
-    punted = e.punted
-    e.punted = u64(0)
-    bank = bank_number(h)
-    entry = e.banks[bank].code[(h.pc >> 12) & (CODE_ENTRIES - 1)]
-    if entry.tag != (h.pc & PAGE):
-        return
-    cell = ptr_cast(Ptr[Operands], entry.cells)[(h.pc & 0xFFF) >> 1]
-    inside = is_region(t, cell.handler)
-    if punted != 0 and not inside:
-        r = ptr_cast(Region, punted + (t.rw_first - t.rx_first))
-        inside = is_covered(r, entry.cells, u32(h.pc & 0xFFF))
-    if inside:
-        t.stat_in_regions = t.stat_in_regions + 1
-        return
-    t.stat_samples = t.stat_samples + 1
-    number = (entry.cells - addr(code.pool)) // CELL_PAGE_BYTES
-    place = u64(code.cell_page_ram[number]) << 12 | (h.pc & 0xFFF)
-    one = t.samples[((place >> 1) ^ (place >> 13)) & (SAMPLE_SLOTS - 1)]
-    if one.place != place:
-        if one.count > 1 and one.count < SAMPLE_TAKEN:
-            one.count = one.count - 1
-            return
-        one.place = place
-        one.count = u32(0)
-    if one.count >= SAMPLE_TAKEN:
-        one.count = one.count + 1
-        if one.count > SAMPLE_TAKEN + SAMPLE_PATIENCE:
-            one.count = u32(0)
-    else:
-        one.va = h.pc
-        one.bank = bank
-        one.hart = h.hart_id
-        one.count = one.count + 1
-        if one.count == t.threshold:
-            ask(h)
-
-
-@noinline
-def ask(h: Hart) -> None:
-    """Wake the compiler: a place is hot enough."""
-    t = traffic_of(h)
-    atomic_rmw("add", ref(t, "asked"), u32(1))
-    if t.waits == 0:
-        h.timespec[0] = u64(1)
-        shared_code(h).write_fd(u64(t.wake_fd), addr(h.timespec), u64(8))
-
-
-@noinline
-def hottest(t: Traffic, at_least: u32) -> u32:
-    """Return 1 + the number of the sample that counts most, and mark it as taken; 0 for none."""
-    best = u32(0)
-    count = at_least
-    for n in range(u32(SAMPLE_SLOTS)):
-        one = t.samples[n]
-        if one.count >= count and one.count < SAMPLE_TAKEN:
-            best = n + 1
-            count = one.count + 1
-    if best != 0:
-        t.samples[best - 1].count = SAMPLE_TAKEN
-    return best
-
-
-@noinline
-def reach(h: Hart, va: u64, size: u32, access: u32) -> Ptr[u8]:
-    """Return where in RAM an access goes that is in one page; any other is given to tier 0."""
-    va = effective_address(h, va)
-    pa = translate(h, va, access, size)
-    if emu(h).watch_count != 0 or not in_ram(h, pa, size) or (va & 0xFFF) + u64(size) > 4096:
-        raise Trap(LEAVE_REGION, va)
-    return ptr_offset(h.ram, u8, pa - h.ram_base)
-
-
-@noinline
-def region_load(h: Hart, va: u64, size: u32) -> u64:
-    """Load the long way from a region: from RAM, or give the instruction to tier 0."""
-    p = find_load(h, va, size)
-    if is_null(p):
-        p = reach(h, va, size, u32(ACCESS_READ))
-    if (va & (u64(size) - 1)) == 0:
-        return ram_read(h, addr(p) - addr(h.ram), size)
-    value = u64(0)
-    for n in range(size):
-        value = value | u64(p[n]) << (n * 8)
-    return value
-
-
-@noinline
-def region_store(h: Hart, va: u64, value: u64, size: u32) -> None:
-    """Store the long way from a region: to RAM, or give the instruction to tier 0."""
-    p = find_store(h, va, size)
-    if is_null(p):
-        reach(h, va, size, u32(ACCESS_WRITE))
-        store_slow(h, va, value, size)
-    elif (va & (u64(size) - 1)) == 0:
-        ram_write(h, addr(p) - addr(h.ram), value, size)
-    else:
-        for n in range(size):
-            p[n] = u8(value >> (n * 8))
-
-
-@noinline
-def region_rw_pointer(h: Hart, va: u64, size: u32) -> Ptr[u8]:
-    """Find an atomic's memory the long way from a region, or give the instruction to tier 0."""
-    p = find_atomic(h, va, size)
-    if not is_null(p):
-        return p
-    if emu(h).watch_count != 0:
-        raise Trap(LEAVE_REGION, va)
-    return rw_pointer_slow(h, va, size)
-
-
-@noinline
-def leaves(h: Hart) -> bool:
-    """Tell whether the pending trap only gives an instruction to tier 0; it is over then."""
-    if h.trap_cause != LEAVE_REGION:
-        return False
-    h.trap_pending = 0
     return True

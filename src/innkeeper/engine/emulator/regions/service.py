@@ -77,7 +77,7 @@ class RegionService:
         code.write_fd = ctypes.cast(ctypes.CDLL(None).write, ctypes.c_void_p).value
         loaded = self._emulator.loaded
         u32, u64 = ctypes.c_uint32, ctypes.c_uint64
-        self._hottest = loaded.function("install.hottest", u32, u64, u32)
+        self._hottest = loaded.function("sampling.hottest", u32, u64, u32)
         self._key = loaded.function("install.code_key", u64, u64, u64)
         self._checksum = loaded.function("install.checksum", u64, u64, u32)
 
