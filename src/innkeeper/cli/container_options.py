@@ -10,7 +10,7 @@ from innkeeper.cli.options import combined
 
 NAMES = (
     "detach", "remove", "keep", "network", "pids_limit", "cap_add", "cap_drop", "security_opt",
-    "read_only", "hostname", "entrypoint", "tmpfs",
+    "read_only", "hostname", "restart", "entrypoint", "tmpfs",
 )  # fmt: skip
 
 container_options = combined(
@@ -35,6 +35,9 @@ container_options = combined(
                      help="Container: a file system in memory at DIR."),
         click.option("--entrypoint", default=None, metavar="PROGRAM",
                      help="Container: instead of the image's entry point."),
+        click.option("--restart", default="no", show_default=True,
+                     metavar="no|always|on-failure[:N]",
+                     help="Container: start a detached one again when it ends."),
         click.option("--hostname", default=None, help="Container: its host name."),
     ]
 )  # fmt: skip

@@ -53,6 +53,7 @@ def container_request(options: dict[str, Any], given: frozenset[str]) -> Contain
         timeout_s=options["timeout"],
         network=options["network"],
         pids_limit=options["pids_limit"],
+        restart=options["restart"],
         options=_bundle_options(options, given),
     )
 

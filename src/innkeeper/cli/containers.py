@@ -1,4 +1,4 @@
-"""`inn ps`, `logs`, `stop`, `kill`, `rm`, `wait`, `pause`, `unpause`: containers and their ends."""
+"""`inn ps`, `logs`, `start`, `stop`, `kill`, `rm`, `wait`, `pause`, `unpause`."""
 
 from __future__ import annotations
 
@@ -108,6 +108,15 @@ def _for_each(names: tuple[str, ...], act: Callable[[Record], None]) -> int:
         else:
             click.echo(name)
     return status
+
+
+@click.command(epilog=examples("inn start web"))
+@_containers
+def start(names: tuple[str, ...]) -> int:
+    """Start detached containers again that have ended, with the files they have."""
+    from innkeeper.guests.containers.detached import start_again
+
+    return _for_each(names, start_again)
 
 
 @click.command(epilog=examples("inn stop web", "inn stop -t 1 web db"))

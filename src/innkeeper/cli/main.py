@@ -24,6 +24,7 @@ COMMANDS = {
     "ps": ("containers", "List containers."),
     "logs": ("containers", "Print what a detached container has written."),
     "exec": ("container_exec", "Run another command in a running container."),
+    "start": ("containers", "Start containers again that have ended."),
     "stop": ("containers", "Ask containers to end, and kill them when they do not."),
     "kill": ("containers", "Send containers a signal."),
     "rm": ("containers", "Remove containers that have ended."),

@@ -36,7 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(_FLAGS.values(), False),
     **dict.fromkeys(_MANY.values(), ()),
     **dict.fromkeys(name for name, _ in _ONE.values()),
-    "workdir": "/", "network": "none", "pids_limit": None,
+    "workdir": "/", "network": "none", "pids_limit": None, "restart": "no",
 }  # fmt: skip
 
 

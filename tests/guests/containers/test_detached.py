@@ -157,3 +157,38 @@ def test_a_killed_waiter_is_noticed(inn: Inn, box: str) -> None:
     assert inn("wait", "box").stdout == b"255\n"
     assert start_time(init) is None  # dead, though a lazy init may not have reaped it
     assert inn("logs", "box").stdout == b"out\n"
+
+
+def test_one_that_has_ended_is_started_again(inn: Inn, box: str) -> None:
+    assert inn("exec", "box", "touch", "/mark").returncode == 0
+    assert inn("start", "box").returncode == 125  # it runs
+    inn("stop", "box")
+    assert inn("start", "box").returncode == 0 and status(inn, "box") == "running"
+    assert inn("exec", "box", "ls", "/mark").returncode == 0
+    inn("stop", "box")
+    assert inn("logs", "box").stdout == b"out\nbye\n" * 2
+
+
+def test_restart_on_failure_some_times(inn: Inn) -> None:
+    script = "echo x; exit 3"
+    done = inn.run("-d", "--name", "again", "--restart", "on-failure:2", IMAGE, "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert inn("wait", "again").stdout == b"3\n" and inn("logs", "again").stdout == b"x\n" * 3
+    assert inn("rm", "again").returncode == 0 and inn.left() == []
+
+
+def test_restart_until_it_is_stopped(inn: Inn) -> None:
+    done = inn.run("-d", "--name", "again", "--restart", "always", IMAGE, "sh", "-c", "echo x")
+    assert done.returncode == 0, done.stderr
+    with inn.start("logs", "-f", "again") as following:
+        assert following.stdout is not None
+        assert [following.stdout.readline() for _ in range(3)] == [b"x\n"] * 3
+        assert inn("stop", "again").returncode == 0
+    assert status(inn, "again") == "exited"
+    assert inn("rm", "again").returncode == 0 and inn.left() == []
+
+
+@pytest.mark.parametrize("policy", ["sometimes", "always:3", "on-failure:x"])
+def test_restart_policies_that_are_none(inn: Inn, policy: str) -> None:
+    assert inn.run("-d", "--restart", policy, IMAGE, "true").returncode == 2
+    assert inn.run("--restart", "always", IMAGE, "true").returncode == 2

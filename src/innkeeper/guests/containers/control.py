@@ -21,10 +21,12 @@ DIE_TIMEOUT_S = 10.0
 
 
 def status_of(record: Record) -> str:
-    """Return `created`, `running`, `paused` or `exited`."""
+    """Return `created`, `running`, `paused`, `restarting` or `exited`."""
     try:
         status: str = ending.container_of(record).status()
     except NotFoundError:
+        if record.data.get("restart", "no") != "no" and record.attended():
+            return "restarting"
         ended = record.ended() is not None or not record.attended()
         return "exited" if ended else "created"
     return {"stopped": "exited", "creating": "created"}.get(status, status)
@@ -54,6 +56,7 @@ def send(record: Record, signal: str) -> None:
 
 def stop(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Send the image's stop signal, kill what has not ended in time, and wait for the clean-up."""
+    record.ask_to_stop()
     with suppress(MachineError):
         watch = os.pidfd_open(running(record).pid)
         try:
@@ -77,6 +80,7 @@ def remove(record: Record, *, force: bool = False) -> None:
             raise MachineError(
                 f"container {record.name} is in use", fix=f"inn stop {record.name}, or inn rm -f"
             )
+        record.ask_to_stop()
         with suppress(MachineError):
             send(record, "SIGKILL")
         record.wait()

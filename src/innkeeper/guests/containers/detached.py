@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import InnError, MachineError
 from innkeeper.guests.containers import ending, making, records
 from innkeeper.guests.containers.records import STDERR, STDOUT
+from innkeeper.guests.containers.request import read_policy
 
 if TYPE_CHECKING:
     from innkeeper.containers.launch import Launch
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from innkeeper.guests.containers.request import ContainerRequest
 
 MAX_TOLD_BYTES = 65536
+FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOK_S = 0.1, 60.0, 0.1
 _STARTED = "0"
 # Waits for the container, reaping what it leaves; then what comes after, with the status.
 _WAITER = """
@@ -47,22 +50,46 @@ def start(request: ContainerRequest, show: ShowProgress) -> str:
     record = records.create(request.summary())
     try:
         launch = making.make(request, record, show)
-        told, tell = os.pipe()
-        if os.fork() == 0:
-            os.close(told)
-            _attend(record, launch, tell)
-        os.close(tell)
-        with os.fdopen(told, "rb") as pipe:
-            said = pipe.read(MAX_TOLD_BYTES)
+        _launch_beside(record, launch)
     except BaseException:
         ending.remove(record)
         raise
-    # The lock is the other process's now: it is one open file, given back when both have closed it.
-    os.close(record.lock_fd)
-    record.lock_fd = -1
-    _check(said.decode("utf-8", "replace"))
     ending.sweep(but=record.id)
     return record.id
+
+
+def start_again(record: Record) -> None:
+    """Start a container that has ended, with the files and the output it has."""
+    if not record.take():
+        raise MachineError(f"container {record.name} is in use", fix="inn ps -a")
+    if not record.data.get("detach") or "command" not in record.data:
+        record.release()
+        raise MachineError(f"container {record.name} was not a detached one")
+    from innkeeper.images.oci.content import ContentStore
+    from innkeeper.images.oci.rootfs import remount_rootfs
+
+    try:
+        ending.stop_holding(record)
+        remount_rootfs(record.folder, ContentStore())
+        record.forget_end()
+        _launch_beside(record, making.launch_of(record))
+    except BaseException:
+        ending.keep(record)
+        raise
+
+
+def _launch_beside(record: Record, launch: Launch) -> None:
+    """Let another process make the container, and have the record from then on."""
+    told, tell = os.pipe()
+    if os.fork() == 0:
+        os.close(told)
+        _attend(record, launch, tell)
+    os.close(tell)
+    with os.fdopen(told, "rb") as pipe:
+        said = pipe.read(MAX_TOLD_BYTES)
+    _check(said.decode("utf-8", "replace"))
+    # The lock is one open file of both: given back when both have closed it.
+    record.release()
 
 
 def _check(said: str) -> None:
@@ -88,13 +115,17 @@ def _attend(record: Record, launch: Launch, tell: int) -> None:
     except BaseException as error:
         shown = error if isinstance(error, InnError) else MachineError("unexpected", why=str(error))
         os.write(tell, f"{shown.exit_code}\n{shown.what}\n{shown.why}".encode()[:MAX_TOLD_BYTES])
-        ending.remove(record)
         os._exit(1)
+    os.write(tell, _STARTED.encode())
+    os.close(tell)
+    _become_waiter(record, launch.pid)
+
+
+def _become_waiter(record: Record, pid: int) -> None:
     os.set_inheritable(record.lock_fd, True)
     finish = [sys.executable, "-P", "-c", _FINISH, str(record.folder), str(record.lock_fd)]
-    waiter = [sys.executable, "-I", "-S", "-c", _WAITER, str(launch.pid), *finish]
+    waiter = [sys.executable, "-I", "-S", "-c", _WAITER, str(pid), *finish]
     os.chdir("/")
-    os.write(tell, _STARTED.encode())  # closed by the next call
     os.execv(sys.executable, waiter)
 
 
@@ -119,8 +150,40 @@ def finish(folder: str, lock_fd: str, status: str) -> None:
     record.lock_fd = int(lock_fd)
     os.set_inheritable(record.lock_fd, False)
     code = int(status)
-    ending.note_end(record, code if code >= 0 else 128 - code)
+    code = code if code >= 0 else 128 - code
+    ending.note_end(record, code)
+    if _may_start_again(record, code):
+        _restart(record)
     if data.get("keep"):
         ending.keep(record)
     else:
         ending.remove(record)
+
+
+def _may_start_again(record: Record, status: int) -> bool:
+    """Ask the restart policy, and wait: longer each time, and not when it is to stop."""
+    word, most = read_policy(record.data.get("restart", "no"))
+    count = record.data.get("restarts", 0)
+    wanted = word == "always" or (word == "on-failure" and status != 0)
+    if not wanted or count >= most:
+        return False
+    deadline = time.monotonic() + min(FIRST_PAUSE_S * 2 ** min(count, 16), LONGEST_PAUSE_S)
+    while not record.is_to_stop and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(left, LOOK_S))
+    return not record.is_to_stop
+
+
+def _restart(record: Record) -> None:
+    """Start the container again, in its root file system as it is; returns when that failed."""
+    try:
+        ending.stop_holding(record)
+        record.data["restarts"] = record.data.get("restarts", 0) + 1
+        record.save()
+        (record.folder / records.EXIT).unlink(missing_ok=True)
+        launch = making.launch_of(record)
+        making.launch_now(launch)
+    except InnError as error:
+        os.write(2, f"inn: {error}\n".encode())
+        ending.note_end(record, error.exit_code)
+        return
+    _become_waiter(record, launch.pid)

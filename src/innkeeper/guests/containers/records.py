@@ -4,6 +4,7 @@
         container.json        what was asked for (written once, by rename)
         lock                  held (flock(2)) by the process that attends to the container
         exit.json             how it ended, once it has
+        stopped               it is not to be started again by its restart policy
         runtime/ID/           the OCI runtime's own state
         config.json rootfs/   the bundle; upper/ and work/ are the overlay's
         stdout.log stderr.log a detached container's output
@@ -19,6 +20,7 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from innkeeper.images.locks import try_lock
 from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.paths import make_dir, state_dir, storage_errors
 
-RECORD, EXIT, LOCK = "container.json", "exit.json", "lock"
+RECORD, EXIT, LOCK, STOPPED = "container.json", "exit.json", "lock", "stopped"
 STDOUT, STDERR = "stdout.log", "stderr.log"
 ID_BYTES, SHORT = 16, 12
 MAX_RECORD_BYTES = 4 << 20
@@ -94,7 +96,24 @@ class Record:
     def note_end(self, end: dict[str, Any]) -> None:
         """Write down how it ended, for those who wait and for those who ask later."""
         write_json(self.folder / EXIT, end)
+        os.ftruncate(self.lock_fd, 0)
         os.pwrite(self.lock_fd, json.dumps(end).encode(), 0)
+
+    def forget_end(self) -> None:
+        """Make it one that has not ended: it is started again."""
+        os.ftruncate(self.lock_fd, 0)
+        for name in (EXIT, STOPPED):
+            (self.folder / name).unlink(missing_ok=True)
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether somebody has asked for its end: then it is not started again."""
+        return (self.folder / STOPPED).exists()
+
+    def ask_to_stop(self) -> None:
+        """Say that it is not to be started again."""
+        with suppress(FileNotFoundError):  # it was removed at its end
+            (self.folder / STOPPED).touch()
 
     def attended(self) -> bool:
         """Tell whether a process attends to the container."""

@@ -8,6 +8,8 @@ from innkeeper.base.errors import UsageError
 from innkeeper.base.record import field, record
 from innkeeper.guests.containers.options import BundleOptions
 
+MOST_RESTARTS = 1 << 30
+
 
 @record(kw_only=True)
 class ContainerRequest:
@@ -15,6 +17,7 @@ class ContainerRequest:
 
     `argv` empty means the image's own command. `keep` leaves the container's files when it has
     ended, until `inn rm`. `network` is `none` or `host`; `pids_limit` None the default.
+    `restart` is `no`, `always` or `on-failure[:N]`, of a detached container that is kept.
     """
 
     image: str
@@ -26,6 +29,7 @@ class ContainerRequest:
     timeout_s: float | None = None
     network: str = "none"
     pids_limit: int | None = None
+    restart: str = "no"
     options: BundleOptions = field(default_factory=BundleOptions)
 
     def __post_init__(self) -> None:
@@ -40,10 +44,25 @@ class ContainerRequest:
         if self.detach and self.timeout_s is not None:
             raise UsageError("--timeout is for the foreground", fix="inn stop ends a detached one")
 
+        read_policy(self.restart)
+        if self.restart != "no" and not (self.detach and self.keep):
+            raise UsageError("--restart is for containers that stay", fix="use -d, without --rm")
+
     def summary(self) -> dict[str, Any]:
         """Return what is kept of the request in the container's record."""
         return {
             "image": self.image, "argv": list(self.argv), "name": self.name, "detach": self.detach,
             "keep": self.keep, "network": self.network, "tty": self.options.tty,
-            "memory_bytes": self.options.memory_bytes,
+            "memory_bytes": self.options.memory_bytes, "restart": self.restart,
         }  # fmt: skip
+
+
+def read_policy(text: str) -> tuple[str, int]:
+    """Read `no`, `always` or `on-failure[:N]`; return the word, and how often at most."""
+    word, colon, count = text.partition(":")
+    known = word in ("no", "always", "on-failure") and (word == "on-failure" or not colon)
+    if not known or (colon and not (count.isascii() and count.isdigit() and len(count) < 7)):
+        raise UsageError(
+            f"there is no restart policy {text!r}", fix="give no, always or on-failure[:N]"
+        )
+    return word, int(count) if colon else MOST_RESTARTS
