@@ -116,8 +116,16 @@ def boot(image: Image, *, harts: int, end: str) -> tuple[VirtMachine, Console, O
     return machine, console, machine.run()
 
 
-@pytest.mark.parametrize("harts", [1, 2, 4])
-def test_debian_boots_and_powers_off(image: Image, harts: int) -> None:
+@pytest.mark.parametrize(
+    ("harts", "regions"), [(1, "on"), (2, "on"), (4, "on"), (1, "off"), (2, "off"), (1, "at once")]
+)
+def test_debian_boots_and_powers_off(
+    image: Image, harts: int, regions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With regions as they come, without any, and with one wanted for every place that is met."""
+    monkeypatch.setenv("INN_REGIONS", "off" if regions == "off" else "on")
+    if regions == "at once":
+        monkeypatch.setattr("innkeeper.engine.emulator.regions.service.THRESHOLD", 1)
     machine, console, outcome = boot(image, harts=harts, end="poweroff")
     text = console.text
     assert outcome.end is End.POWER_OFF, text[-2000:]
