@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -101,6 +102,8 @@ def test_a_second_interrupt_ends_what_ignores_the_first(inn: Inn) -> None:
 
 
 def test_a_terminal(inn: Inn) -> None:
+    until = '[ "$(stty size)" = "44 55" ]'
+    script = f"stty size; until {until}; do sleep 0.1; done; echo resized; read x; echo '<'$x'>'"
     main, other = pty.openpty()
     import fcntl
     import struct
@@ -108,12 +111,16 @@ def test_a_terminal(inn: Inn) -> None:
 
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
     with inn.start(
-        "run", "--engine", "container", "-it", IMAGE, "sh", "-c", "stty size; read x; echo \"<$x>\"",
+        "run", "--engine", "container", "-it", IMAGE, "sh", "-c", script,
         stdin=other, stdout=other, stderr=other,
     ) as running:  # fmt: skip
         os.close(other)
         seen = b""
         while b"33 101" not in seen:
+            seen += os.read(main, 4096)
+        fcntl.ioctl(main, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 55, 0, 0))
+        running.send_signal(signal.SIGWINCH)
+        while b"resized" not in seen:
             seen += os.read(main, 4096)
         os.write(main, b"typed\r")
         while b"<typed>" not in seen:
@@ -189,3 +196,23 @@ def test_a_killed_inn_is_cleaned_up_after(inn: Inn) -> None:
         assert inn.run(IMAGE, "true").returncode == 0
         assert inn.left() == []
         assert running.stdout.read() == b""  # nothing of the container's has it open any more
+
+
+@needs_root
+def test_a_network_of_another_container(inn: Inn) -> None:
+    first = inn.run("-d", "--rm", "--name", "first", IMAGE, "sleep", "1000")
+    assert first.returncode == 0, first.stderr
+    seen = inn("exec", "first", "readlink", "/proc/self/ns/net").stdout
+    for network in ("container:first", f"ns:/proc/{_pid(inn, 'first')}/ns/net"):
+        done = inn.run("--network", network, IMAGE, "readlink", "/proc/self/ns/net")
+        assert (done.returncode, done.stdout) == (0, seen), done.stderr
+    assert inn.run(IMAGE, "readlink", "/proc/self/ns/net").stdout != seen
+    assert inn("rm", "-f", "first").returncode == 0
+    assert inn.run("--network", "container:first", IMAGE, "true").returncode == 127
+    assert inn.run("--network", "ns:/etc/passwd", IMAGE, "true").returncode == 125
+    assert inn.left() == []
+
+
+def _pid(inn: Inn, name: str) -> int:
+    found: int = json.loads(inn("inspect", name).stdout)["state"]["pid"]
+    return found

@@ -132,7 +132,8 @@ def _completed(request: ContainerRequest, record: Record, hostname: str) -> Bund
     pids = request.pids_limit
     return replace(
         options,
-        network="host" if request.network == "host" else "none",
+        network="host" if request.network == "host" else "private",
+        netns=_network_namespace(request.network),
         hostname=hostname,
         files=_files(record.folder, hostname, request.network),
         pids_limit=(DEFAULT_PIDS if wants_cgroup else 0) if pids is None else pids,
@@ -140,6 +141,21 @@ def _completed(request: ContainerRequest, record: Record, hostname: str) -> Bund
         uid_maps=maps[0],
         gid_maps=maps[1],
     )
+
+
+def _network_namespace(network: str) -> Path | None:
+    """Return the namespace to join, if it is not one of the container's own."""
+    kind, _, which = network.partition(":")
+    if kind not in ("ns", "container"):
+        return None
+    if is_rootless():
+        raise UsageError(f"--network {network} needs root", fix="--network none or host")
+    if kind == "ns":
+        return Path(which).absolute()
+    from innkeeper.guests.containers.control import running
+    from innkeeper.guests.containers.records import find
+
+    return Path(f"/proc/{running(find(which)).pid}/ns/net")
 
 
 def _files(folder: Path, hostname: str, network: str) -> dict[str, str]:

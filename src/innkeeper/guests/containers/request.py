@@ -16,7 +16,8 @@ class ContainerRequest:
     """One container to be made and run.
 
     `argv` empty means the image's own command. `keep` leaves the container's files when it has
-    ended, until `inn rm`. `network` is `none` or `host`; `pids_limit` None the default.
+    ended, until `inn rm`. `network` is `none`, `host`,
+    `container:NAME` (that container's) or `ns:PATH` (a namespace); `pids_limit` None the default.
     `restart` is `no`, `always` or `on-failure[:N]`, of a detached container that is kept.
     """
 
@@ -35,9 +36,11 @@ class ContainerRequest:
     def __post_init__(self) -> None:
         if self.timeout_s is not None and not 0 < self.timeout_s < 1e9:
             raise UsageError(f"timeout {self.timeout_s:g}", fix="give a number of seconds above 0")
-        if self.network not in ("none", "host"):
+        kind, _, which = self.network.partition(":")
+        if self.network not in ("none", "host") and not (kind in ("ns", "container") and which):
             raise UsageError(
-                f"there is no network {self.network!r} yet", fix="give --network none or host"
+                f"there is no network {self.network!r} yet",
+                fix="give --network none, host, container:NAME or ns:PATH",
             )
         if self.detach and self.options.tty:
             raise UsageError("a detached container has no terminal", fix="leave out -t or -d")
