@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from innkeeper.base.errors import ContainerError, InnError, NotFoundError
-from innkeeper.guests.containers.making import settings_of
-from innkeeper.guests.containers.records import Record, every
+from innkeeper.guests.containers.making import is_rootless, settings_of
+from innkeeper.guests.containers.records import Record, every, read_json
 from innkeeper.images.oci.mounting import unmount
+from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.oci.rootfs import release_rootfs
 from innkeeper.images.paths import data_dir
 
@@ -61,8 +62,37 @@ def stop_holding(record: Record) -> None:
 def remove(record: Record) -> None:
     """Give back everything that a container holds, whatever state it is in."""
     stop_holding(record)
+    if is_rootless():
+        _remove_as_root_inside(record)
     release_rootfs(record.folder, data_dir() / "oci")
     record.forget()
+
+
+def _remove_as_root_inside(record: Record) -> None:
+    """Remove files of users of /etc/subuid, who are not this one, as the container's root."""
+    from innkeeper.containers import kernel as k
+    from innkeeper.containers.idmaps import write_maps
+
+    config = read_json(record.folder / "config.json") or {}
+    linux = config.get("linux", {})
+    if len(linux.get("uidMappings", ())) < 2:
+        return
+    go_on = os.pipe()
+    pid = k.clone(k.CLONE_NEWUSER)
+    if pid == 0:
+        try:
+            os.close(go_on[1])
+            if os.read(go_on[0], 1):
+                remove_tree(record.folder / "rootfs")
+        finally:
+            os._exit(0)
+    try:
+        write_maps(pid, linux)
+        os.write(go_on[1], b"1")
+    finally:
+        for fd in go_on:
+            os.close(fd)
+        os.waitpid(pid, 0)
 
 
 def keep(record: Record) -> None:

@@ -204,12 +204,13 @@ def _maps() -> tuple[tuple[IdMap, ...], tuple[IdMap, ...]]:
 
 
 def _range(path: str) -> tuple[int, int] | None:
-    """Return the first range of numbers that a file gives the user."""
+    """Return the first range of numbers that a file gives the user, who needs a name for that."""
     from pwd import getpwuid
 
-    names = {str(os.geteuid())}
-    with suppress(KeyError):
-        names.add(getpwuid(os.geteuid()).pw_name)
+    try:
+        names = (getpwuid(os.geteuid()).pw_name, str(os.geteuid()))
+    except KeyError:
+        return None
     for line in _host_file(path).decode("utf-8", "replace").splitlines():
         parts = line.split(":")
         if len(parts) == 3 and parts[0] in names and parts[1].isdigit() and parts[2].isdigit():
