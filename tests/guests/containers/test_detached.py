@@ -19,9 +19,8 @@ LOOP = "trap 'echo bye; exit 4' TERM; echo out; echo err >&2; while :; do sleep 
 @pytest.fixture
 def box(inn: Inn) -> Iterator[str]:
     """A container that runs, and says so."""
-    done = inn.run("-d", "--name", "box", "--memory", "64M", IMAGE, "sh", "-c", LOOP)
-    if done.returncode == 125 and os.geteuid() != 0:
-        pytest.skip(f"no limits without privileges here: {done.stderr.decode()}")
+    limits = ["--memory", "64M"] if os.geteuid() == 0 else []  # else they need delegation
+    done = inn.run("-d", "--name", "box", *limits, IMAGE, "sh", "-c", LOOP)
     assert done.returncode == 0, done.stderr
     yield done.stdout.decode().strip()
     inn("rm", "-f", "box")
@@ -75,6 +74,7 @@ def test_another_command_of_another_user(inn: Inn, box: str) -> None:
     assert inn("exec", "-u", "web", "box", "id").stdout.startswith(b"uid=33(web) gid=34(www)")
 
 
+@needs_root
 def test_a_pause(inn: Inn, box: str) -> None:
     assert inn("pause", "box").returncode == 0 and status(inn, "box") == "paused"
     assert inn("exec", "box", "true").returncode == 125
@@ -84,6 +84,7 @@ def test_a_pause(inn: Inn, box: str) -> None:
     assert inn("wait", "box").stdout == b"4\n"
 
 
+@needs_root
 def test_what_is_said_of_it(inn: Inn, box: str) -> None:
     used = json.loads(inn("stats", "-o", "json", "box").stdout)[0]
     assert used["memory"]["usage"]["limit"] == 64 << 20 and used["pids"]["current"] >= 1
