@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MODES = ("on", "off", "eager")
 THREAD_NAME = "inn regions"
 MAX_CONTINUED = 4096
+NICENESS = 10
 SWITCH_INTERVAL_S = 0.0005
 """How long a device access may wait for the interpreter while regions are written down."""
 KEEP_EVERY = 200
@@ -153,6 +154,8 @@ class RegionService:
         return made | {by_source[source] for source in met if source in by_source}
 
     def _serve(self) -> None:
+        with contextlib.suppress(OSError):  # harts come first where there are no cores to spare
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         name_thread(THREAD_NAME)
         while not self._stopping:
             os.eventfd_read(self._fd)
