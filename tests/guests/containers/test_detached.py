@@ -152,7 +152,10 @@ def _descriptors(pid: int) -> list[str]:
 def test_a_killed_waiter_is_noticed(inn: Inn, box: str) -> None:
     init = json.loads(inn("inspect", "box").stdout)["state"]["pid"]
     stat = Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()
-    os.kill(int(stat[1]), signal.SIGKILL)
+    waiter = int(stat[1])
+    os.kill(waiter, signal.SIGKILL)
+    while start_time(waiter) is not None:  # it holds its lock until it is gone
+        pass
     pruned = inn("system", "prune")
     assert pruned.stdout.decode().split() == [box]
     assert inn("wait", "box").stdout == b"255\n"
