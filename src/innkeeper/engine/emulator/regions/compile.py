@@ -11,8 +11,13 @@ from innkeeper.base.record import record
 from innkeeper.engine.emulator.handlers import CELL_BYTES
 from innkeeper.engine.emulator.module import engine_module
 from innkeeper.engine.emulator.regions.emit import RegionEmitter
-from innkeeper.engine.emulator.regions.flow import MAX_PAGES, PAGE, Flow, Insn, explore
-from innkeeper.engine.emulator.regions.layout import MAX_RANGES, REGION_MAGIC, Region
+from innkeeper.engine.emulator.regions.flow import PAGE, Flow, Insn, explore
+from innkeeper.engine.emulator.regions.layout import (
+    MAX_RANGES,
+    MAX_REGION_PAGES,
+    REGION_MAGIC,
+    Region,
+)
 from innkeeper.engine.emulator.regions.template import Template, make_template
 from innkeeper.isa.riscv.hart import Operands
 from innkeeper.isa.riscv.profiles import instructions
@@ -85,7 +90,7 @@ class RegionCompiler:
         def page(delta: int) -> CodePage | None:
             if delta not in known:
                 used = sum(1 for v in known.values() if v is not None)
-                known[delta] = pages(delta) if used < MAX_PAGES else None
+                known[delta] = pages(delta) if used < MAX_REGION_PAGES else None
             return known[delta]
 
         page(0)

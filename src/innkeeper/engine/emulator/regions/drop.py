@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from innkeeper.engine.emulator.hart import CELL_PAGE_CELLS, Code
 from innkeeper.engine.emulator.regions.layout import (
+    MAX_IMAGE_BYTES,
     MAX_REGION_PAGES,
     REGION_DROPPED,
     Region,
@@ -13,9 +14,6 @@ from innkeeper.engine.emulator.tlb import emu, shared_code
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.native.intrinsics import addr, atomic_store, noinline, ptr_cast, ref
 from innkeeper.native.types import Ptr, u32, u64
-
-MAX_IMAGE_BYTES = 1 << 18
-"""A larger region is not kept; that much is always free after the pool was emptied."""
 
 CELL_PAGE_BYTES = CELL_PAGE_CELLS * 16
 

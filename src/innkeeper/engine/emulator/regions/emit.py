@@ -36,7 +36,6 @@ LIKELY_METADATA = """!1 = !{!11}
 !12 = distinct !{!12, !13, !"host"}
 !13 = distinct !{!13, !"memory"}
 """
-FILES = ("x", "f")
 
 Register = tuple[str, int]
 

@@ -18,7 +18,6 @@ LINK_REGISTERS = (1, 5)
 """x1 and x5: what calls leave the return address in (Unprivileged 2.5.1)."""
 MAX_INSTRUCTIONS = 400
 MAX_ENTRIES = 15
-MAX_PAGES = 4
 
 
 @record

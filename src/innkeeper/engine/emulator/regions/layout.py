@@ -5,8 +5,9 @@ from __future__ import annotations
 from innkeeper.native.types import Array, Ptr, Struct, u32, u64
 
 MAX_REGION_PAGES = 4
-MAX_REGION_ENTRIES = 16
 MAX_RANGES = 32
+MAX_IMAGE_BYTES = 1 << 18
+"""A larger region is not kept; that much is always free after the pool was emptied."""
 
 REGION_MAGIC = 0x4E4F494745524E49
 """`INREGION`: what a record begins with."""

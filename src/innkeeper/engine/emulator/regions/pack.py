@@ -23,7 +23,7 @@ from pathlib import Path
 
 from innkeeper.base.record import record
 from innkeeper.base.units import MIB
-from innkeeper.engine.emulator.regions.layout import INDEX_ROOM
+from innkeeper.engine.emulator.regions.layout import INDEX_ROOM, MAX_IMAGE_BYTES
 from innkeeper.native.cache import touch, trim
 
 MAGIC = b"INNREGN1"
@@ -31,7 +31,6 @@ HEAD = struct.Struct("<8sQ32s")
 ROW = struct.Struct("<QQQII")
 """Key, offset, checksum, size, place of the record."""
 MAX_PACK_BYTES = 64 * MIB
-MAX_IMAGE_BYTES = 1 << 18
 ALIGNMENT = 64
 
 

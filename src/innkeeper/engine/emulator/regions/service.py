@@ -20,8 +20,14 @@ from innkeeper.base.log import log
 from innkeeper.base.threads import name_thread
 from innkeeper.engine.emulator import hart as layout
 from innkeeper.engine.emulator.build import regions_path
-from innkeeper.engine.emulator.regions.layout import INDEX_SLOTS, RING_SLOTS, Slot, Traffic
-from innkeeper.engine.emulator.regions.pack import MAX_IMAGE_BYTES, Made, Pack, merge
+from innkeeper.engine.emulator.regions.layout import (
+    INDEX_SLOTS,
+    MAX_IMAGE_BYTES,
+    RING_SLOTS,
+    Slot,
+    Traffic,
+)
+from innkeeper.engine.emulator.regions.pack import Made, Pack, merge
 from innkeeper.engine.emulator.regions.pool import CodePool, address_of
 
 if TYPE_CHECKING:
