@@ -10,7 +10,8 @@ from innkeeper.cli.options import combined
 
 NAMES = (
     "detach", "remove", "keep", "network", "pids_limit", "cap_add", "cap_drop", "security_opt",
-    "read_only", "hostname", "restart", "entrypoint", "tmpfs",
+    "read_only", "hostname", "restart", "entrypoint", "tmpfs", "publish", "publish_all", "ip",
+    "ip6", "mac_address", "network_alias", "add_host", "dns", "dns_search", "dns_option",
 )  # fmt: skip
 
 container_options = combined(
@@ -20,8 +21,26 @@ container_options = combined(
         click.option("--rm", "remove", is_flag=True,
                      help="Container: remove it at its end (as is done in the foreground)."),
         click.option("--keep", is_flag=True, help="Container: keep its files until `inn rm`."),
-        click.option("--network", default="none", show_default=True, metavar="WHICH",
-                     help="Container: none, host, container:NAME (that one's) or ns:PATH."),
+        click.option("--network", "--net", multiple=True, metavar="WHICH",
+                     help="Container: none (the default), host, container:NAME, ns:PATH, bridge, "
+                          "or NETWORK[:ip=A,alias=N,...], also several."),
+        click.option("--publish", "-p", multiple=True, metavar="[IP:][HOSTPORT:]PORT[/udp]",
+                     help="Container: let the host's port lead to the container's."),
+        click.option("--publish-all", "-P", is_flag=True,
+                     help="Container: publish the image's ports at free ports of the host."),
+        click.option("--ip", default=None, metavar="ADDRESS", help="Container: its IPv4 address."),
+        click.option("--ip6", default=None, metavar="ADDRESS", help="Container: its IPv6 address."),
+        click.option("--mac-address", default=None, metavar="ADDRESS",
+                     help="Container: its Ethernet address."),
+        click.option("--network-alias", multiple=True, metavar="NAME",
+                     help="Container: another name for it on its networks."),
+        click.option("--add-host", multiple=True, metavar="NAME:ADDRESS",
+                     help="Container: a line for its /etc/hosts."),
+        click.option("--dns", multiple=True, metavar="ADDRESS", help="Container: its resolver."),
+        click.option("--dns-search", multiple=True, metavar="DOMAIN",
+                     help="Container: a domain for names without one."),
+        click.option("--dns-option", multiple=True, metavar="WORD",
+                     help="Container: an option of resolv.conf(5)."),
         click.option("--pids-limit", type=click.IntRange(0, 4194304), default=None, metavar="N",
                      help="Container: most processes and threads (default 2048; 0: no limit)."),
         click.option("--cap-add", multiple=True, metavar="NAME",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import UsageError
 from innkeeper.cli.parsing import has_input, parse_environment, parse_volumes
 from innkeeper.guests.containers.options import BundleOptions
 from innkeeper.guests.containers.request import ContainerRequest
 
+if TYPE_CHECKING:
+    from innkeeper.guests.containers.networks.options import NetworkOptions
+
+_NETWORK = frozenset(
+    ("publish", "publish_all", "ip", "ip6", "mac_address", "network_alias", "add_host", "dns",
+     "dns_search", "dns_option")
+)  # fmt: skip
 _MACHINES_ONLY = ("arch", "suite", "mirror", "kernel", "append", "icount", "explain")
 
 
@@ -51,10 +58,33 @@ def container_request(options: dict[str, Any], given: frozenset[str]) -> Contain
         keep=keep,
         stdin=not options["detach"] and has_input(interactive=options["interactive"]),
         timeout_s=options["timeout"],
-        network=options["network"],
+        networks=options["network"] or _default_network(given),
+        net=_network_options(options) if given & _NETWORK else None,
         pids_limit=options["pids_limit"],
         restart=options["restart"],
         options=_bundle_options(options, given),
+    )
+
+
+def _default_network(given: frozenset[str]) -> tuple[str, ...]:
+    """Return the network of a container that was given none: a bridge where it has ports."""
+    return ("bridge",) if given & {"publish", "publish_all"} else ("none",)
+
+
+def _network_options(options: dict[str, Any]) -> NetworkOptions:
+    from innkeeper.guests.containers.networks.options import NetworkOptions
+
+    return NetworkOptions(
+        publish=options["publish"],
+        publish_all=options["publish_all"],
+        ip=options["ip"] or "",
+        ip6=options["ip6"] or "",
+        mac=options["mac_address"] or "",
+        aliases=options["network_alias"],
+        hosts=options["add_host"],
+        dns=options["dns"],
+        dns_search=options["dns_search"],
+        dns_options=options["dns_option"],
     )
 
 

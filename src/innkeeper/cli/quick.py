@@ -18,16 +18,20 @@ from innkeeper.cli.parsing import duration, processors, size
 _FLAGS = {
     "-i": "interactive", "--interactive": "interactive", "-t": "tty", "--tty": "tty",
     "-d": "detach", "--detach": "detach", "--rm": "remove", "--keep": "keep",
-    "--read-only": "read_only",
+    "--read-only": "read_only", "-P": "publish_all", "--publish-all": "publish_all",
 }  # fmt: skip
 _MANY = {
     "-e": "env", "--env": "env", "-v": "volumes", "--volume": "volumes", "--cap-add": "cap_add",
     "--cap-drop": "cap_drop", "--security-opt": "security_opt", "--tmpfs": "tmpfs",
+    "--network": "network", "--net": "network", "-p": "publish", "--publish": "publish",
+    "--network-alias": "network_alias", "--add-host": "add_host", "--dns": "dns",
+    "--dns-search": "dns_search", "--dns-option": "dns_option",
 }  # fmt: skip
 _ONE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--engine": ("engine", str), "-w": ("workdir", str), "--workdir": ("workdir", str),
     "-u": ("user", str), "--user": ("user", str), "--name": ("name", str),
-    "--network": ("network", str), "--hostname": ("hostname", str),
+    "--hostname": ("hostname", str), "--ip": ("ip", str), "--ip6": ("ip6", str),
+    "--mac-address": ("mac_address", str),
     "--entrypoint": ("entrypoint", str), "-m": ("memory", size), "--memory": ("memory", size),
     "--cpus": ("cpus", processors), "--timeout": ("timeout", duration),
 }  # fmt: skip
@@ -36,7 +40,7 @@ _DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(_FLAGS.values(), False),
     **dict.fromkeys(_MANY.values(), ()),
     **dict.fromkeys(name for name, _ in _ONE.values()),
-    "workdir": "/", "network": "none", "pids_limit": None, "restart": "no",
+    "workdir": "/", "pids_limit": None, "restart": "no",
 }  # fmt: skip
 
 

@@ -15,11 +15,12 @@ def system() -> None:
 @system.command(epilog=examples("inn system prune", "inn system prune --all"))
 @click.option("--all", "-a", "everything", is_flag=True, help="Containers that have ended, too.")
 def prune(everything: bool) -> None:
-    """Remove what killed processes have left: containers, mounts, control groups, folders.
+    """Remove what killed processes have left: containers, mounts, control groups, folders,
+    networks.
 
     A detached container that nobody waited for is ended and kept. Prints the ids.
     """
-    from innkeeper.guests.containers import ending
+    from innkeeper.guests.containers import ending, networks
 
-    for name in ending.sweep(ended=everything):
+    for name in [*ending.sweep(ended=everything), *networks.sweep()]:
         click.echo(name)

@@ -19,6 +19,7 @@ from innkeeper.containers.state import Container, start_time, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from innkeeper.containers.cgroups import Cgroup
@@ -35,6 +36,7 @@ class Launch:
         self.config, self.settings, self.name = config, settings, name
         self.console_socket: str | None = None
         self.console: Any = None  # or a socket that is connected already
+        self.network: Callable[[int], None] | None = None  # sets it up for a process
         self.pid_file: str | None = None
         self.preserve_fds = 0
         self.pivot = self.keyring = True
@@ -92,7 +94,10 @@ class Launch:
                 channel.answer(GO)
             if self.foreground:  # imported while the process builds
                 import innkeeper.containers.foreground  # noqa: F401
+            failure = self._set_up_network()
             self._attend(container, channel)
+            if failure is not None:
+                raise failure
             self._finish(container, cgroup, channel)
         except ContainerError as error:
             what = "unable to start container process"
@@ -158,6 +163,18 @@ class Launch:
             one.get("type") in ("cgroup", "cgroup2") and "ro" not in one.get("options", ())
             for one in self.config.mounts
         )
+
+    def _set_up_network(self) -> BaseException | None:
+        """Let the caller set up the network that the process has, while it builds.
+
+        What goes wrong is told after what the process itself has to tell: its death is a cause.
+        """
+        try:
+            if self.network is not None:
+                self.network(self.pid)
+        except (OSError, InnError) as error:
+            return error
+        return None
 
     def _attend(self, container: Container, channel: Channel) -> None:
         """Serve the process until it is ready."""

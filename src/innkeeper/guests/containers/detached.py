@@ -97,8 +97,8 @@ def _check(said: str) -> None:
     status, _, text = said.partition("\n")
     if status == _STARTED:
         return
-    what, _, why = text.partition("\n")
-    error = MachineError(what or "the process beside the container was killed", why=why)
+    what, why, fix = [*text.split("\n"), "", "", ""][:3]
+    error = MachineError(what or "the process beside the container was killed", why=why, fix=fix)
     error.exit_code = int(status) if status else error.exit_code
     raise error
 
@@ -114,7 +114,8 @@ def _attend(record: Record, launch: Launch, tell: int) -> None:
         making.launch_now(launch)
     except BaseException as error:
         shown = error if isinstance(error, InnError) else MachineError("unexpected", why=str(error))
-        os.write(tell, f"{shown.exit_code}\n{shown.what}\n{shown.why}".encode()[:MAX_TOLD_BYTES])
+        words = [" ".join(text.split()) for text in (shown.what, shown.why, shown.fix)]
+        os.write(tell, "\n".join([str(shown.exit_code), *words]).encode()[:MAX_TOLD_BYTES])
         os._exit(1)
     os.write(tell, _STARTED.encode())
     os.close(tell)

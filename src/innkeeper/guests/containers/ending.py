@@ -52,11 +52,16 @@ def note_end(record: Record, status: int) -> dict[str, Any]:
 
 
 def stop_holding(record: Record) -> None:
-    """Kill what still runs, remove the cgroup and the runtime's state; nothing left is no error."""
+    """Kill what still runs, remove the cgroup, the runtime's state and what the network holds;
+    nothing left is no error."""
     from innkeeper.containers.lifecycle import delete_command
 
     if os.path.isdir(f"{record.runtime_root}/{record.id}"):
         delete_command(settings_of(record), {"force": True}, [record.id])
+    if "net" in record.data:
+        from innkeeper.guests.containers import networks
+
+        networks.detach(record)
 
 
 def remove(record: Record) -> None:

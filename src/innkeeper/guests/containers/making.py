@@ -16,6 +16,7 @@ from innkeeper.base.record import replace
 from innkeeper.guests.containers.bundle import make_bundle
 from innkeeper.guests.containers.options import DEFAULT_PIDS, BundleOptions, IdMap
 from innkeeper.guests.containers.records import Record, as_guest_error
+from innkeeper.guests.containers.request import PLAIN_MODES
 from innkeeper.images.oci.ready import find_ready
 from innkeeper.images.oci.rootfs import RootfsMount, prepare_rootfs
 from innkeeper.images.paths import storage_errors
@@ -48,6 +49,10 @@ def make(request: ContainerRequest, record: Record, show: ShowProgress) -> Launc
     """Make everything but the container itself, in the record's folder."""
     image, rootfs = _root(request, record, show)
     hostname = (request.options.hostname or request.name or record.id[:12])[:_MAX_HOSTNAME]
+    if request.mode not in PLAIN_MODES:
+        from innkeeper.guests.containers import networks
+
+        networks.prepare(request, record)
     options = _completed(request, record, hostname)
     config = make_bundle(image, request.argv, options, root=rootfs.path)
     if is_rootless():
@@ -101,7 +106,12 @@ def launch_of(record: Record) -> Launch:
     """Return the launch of a container whose bundle is made."""
     from innkeeper.containers.lifecycle import prepare
 
-    return prepare(settings_of(record), {"bundle": str(record.folder)}, record.id)
+    launch = prepare(settings_of(record), {"bundle": str(record.folder)}, record.id)
+    if "net" in record.data:
+        from innkeeper.guests.containers import networks
+
+        launch.network = lambda pid: networks.attach(record, pid)
+    return launch
 
 
 def launch_now(launch: Launch) -> None:
@@ -132,10 +142,10 @@ def _completed(request: ContainerRequest, record: Record, hostname: str) -> Bund
     pids = request.pids_limit
     return replace(
         options,
-        network="host" if request.network == "host" else "private",
-        netns=_network_namespace(request.network),
+        network="host" if request.mode == "host" else "private",
+        netns=_network_namespace(request.networks[0]),
         hostname=hostname,
-        files=_files(record.folder, hostname, request.network),
+        files=_files(request, record, hostname),
         pids_limit=(DEFAULT_PIDS if wants_cgroup else 0) if pids is None else pids,
         cgroups_path=f"{CGROUP_PARENT}/{record.id}" if not is_rootless() else "",
         uid_maps=maps[0],
@@ -158,16 +168,21 @@ def _network_namespace(network: str) -> Path | None:
     return Path(f"/proc/{running(find(which)).pid}/ns/net")
 
 
-def _files(folder: Path, hostname: str, network: str) -> dict[str, str]:
+def _files(request: ContainerRequest, record: Record, hostname: str) -> dict[str, str]:
     """Write the container's own hosts, hostname and resolv.conf; none is shared with the host."""
+    folder = record.folder
     texts = {
         "hosts": b"127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t%s\n" % hostname.encode(),
         "hostname": f"{hostname}\n".encode(),
         "resolv.conf": b"",
     }
-    if network == "host":
+    if request.mode == "host":
         texts["hosts"] = _host_file("/etc/hosts") or texts["hosts"]
         texts["resolv.conf"] = _host_file("/etc/resolv.conf")
+    if request.net is not None or request.mode not in ("none", "host", "ns"):
+        from innkeeper.guests.containers.networks.files import adapt
+
+        adapt(texts, request, record)
     with storage_errors("make a container", folder):
         for name, data in texts.items():
             (folder / name).write_bytes(data)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import UsageError
 from innkeeper.base.record import field, record
 from innkeeper.guests.containers.options import BundleOptions
 
+if TYPE_CHECKING:
+    from innkeeper.guests.containers.networks.options import NetworkOptions
+
 MOST_RESTARTS = 1 << 30
+# The modes that set something up are modules of `networks/`; the others need no module.
+PLAIN_MODES = ("none", "host", "container", "ns")
+MODES: tuple[str, ...] = ()
 
 
 @record(kw_only=True)
@@ -16,8 +22,9 @@ class ContainerRequest:
     """One container to be made and run.
 
     `argv` empty means the image's own command. `keep` leaves the container's files when it has
-    ended, until `inn rm`. `network` is `none`, `host`,
-    `container:NAME` (that container's) or `ns:PATH` (a namespace); `pids_limit` None the default.
+    ended, until `inn rm`. `networks` is one of `none`, `host`, `container:NAME` (that container's)
+    or `ns:PATH` (a namespace), or any number of networks, each as `NETWORK[:OPTION=VALUE,...]`;
+    `net` says more about them. `pids_limit` None is the default.
     `restart` is `no`, `always` or `on-failure[:N]`, of a detached container that is kept.
     """
 
@@ -28,7 +35,8 @@ class ContainerRequest:
     keep: bool = False
     stdin: bool = False
     timeout_s: float | None = None
-    network: str = "none"
+    networks: tuple[str, ...] = ("none",)
+    net: NetworkOptions | None = None
     pids_limit: int | None = None
     restart: str = "no"
     options: BundleOptions = field(default_factory=BundleOptions)
@@ -36,12 +44,7 @@ class ContainerRequest:
     def __post_init__(self) -> None:
         if self.timeout_s is not None and not 0 < self.timeout_s < 1e9:
             raise UsageError(f"timeout {self.timeout_s:g}", fix="give a number of seconds above 0")
-        kind, _, which = self.network.partition(":")
-        if self.network not in ("none", "host") and not (kind in ("ns", "container") and which):
-            raise UsageError(
-                f"there is no network {self.network!r} yet",
-                fix="give --network none, host, container:NAME or ns:PATH",
-            )
+        self._check_network()
         if self.detach and self.options.tty:
             raise UsageError("a detached container has no terminal", fix="leave out -t or -d")
         if self.detach and self.timeout_s is not None:
@@ -51,11 +54,38 @@ class ContainerRequest:
         if self.restart != "no" and not (self.detach and self.keep):
             raise UsageError("--restart is for containers that stay", fix="use -d, without --rm")
 
+    def _check_network(self) -> None:
+        words = [text.partition(":") for text in self.networks]
+        alone = [w for w, _, _ in words if w != "bridge" and w in (*PLAIN_MODES, *MODES)]
+        if not words or (alone and len(words) > 1):
+            raise UsageError(
+                f"--network {' --network '.join(self.networks)}",
+                why=f"{alone[0]} is the only one a container has" if alone else "there is none",
+            )
+        kind, colon, _ = words[0]
+        unknown = self.mode not in (*PLAIN_MODES, *MODES)
+        if unknown or (kind in PLAIN_MODES and bool(colon) != (kind in ("container", "ns"))):
+            raise UsageError(
+                f"there is no network {self.networks[0]!r}",
+                fix="give --network none, host, container:NAME or ns:PATH",
+            )
+        if self.net is not None and self.net.wants_network and self.mode in PLAIN_MODES:
+            raise UsageError(
+                f"--network {self.networks[0]} has no address and no ports of its own",
+                fix="add --network bridge",
+            )
+
+    @property
+    def mode(self) -> str:
+        """Who makes its network: one of `PLAIN_MODES` or `MODES`."""
+        word = self.networks[0].partition(":")[0]
+        return word if word in PLAIN_MODES or word in MODES else "bridge"
+
     def summary(self) -> dict[str, Any]:
         """Return what is kept of the request in the container's record."""
         return {
             "image": self.image, "argv": list(self.argv), "name": self.name, "detach": self.detach,
-            "keep": self.keep, "network": self.network, "tty": self.options.tty,
+            "keep": self.keep, "networks": list(self.networks), "tty": self.options.tty,
             "memory_bytes": self.options.memory_bytes, "restart": self.restart,
         }  # fmt: skip
 
