@@ -185,12 +185,13 @@ def rm(names: tuple[str, ...], suite: str, arch: str) -> None:
 @click.option("--keep-downloads", is_flag=True, help="Keep the downloaded packages.")
 def prune(keep_downloads: bool) -> None:
     """Remove what no image needs: contents, leftovers of killed builds, downloads."""
+    from innkeeper.guests.containers import roots
     from innkeeper.images import prune as pruning
     from innkeeper.images.oci import machine, reach
 
     machine.forget_stale(_store(), _oci())
     done = pruning.prune(_store(), downloads=not keep_downloads)
-    more = reach.prune(_oci())
+    more = roots.as_owner(lambda: reach.prune(_oci()))
     freed = in_words(done.bytes + more.bytes)
     click.echo(f"{done.files + more.files} files removed, {freed} freed")
 

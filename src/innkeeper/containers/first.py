@@ -19,6 +19,7 @@ from innkeeper.containers.rootfs import Rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from innkeeper.containers.config import Config
@@ -33,6 +34,7 @@ class FirstProcess:
     def __init__(self, config: Config, channel: Channel, *, proc: int, name: str) -> None:
         self.config, self.channel, self.proc, self.name = config, channel, proc, name
         self.trees: dict[int, int] = {}  # bind sources opened outside
+        self.mount_root: Callable[[], None] | None = None
         self.program: SeccompProgram | None = None
         self.console: Any = None  # the connected console socket
         self.fifo: int | None = None  # what `start` writes to
@@ -105,7 +107,7 @@ class FirstProcess:
     def _build(self) -> None:
         """Make the root file system and move in, with the hooks that belong in between."""
         rootfs = Rootfs(self.config, self.proc, self.trees, mapped=self.mapped)
-        rootfs.attach_root()
+        rootfs.attach_root(self.mount_root)
         rootfs.fill()
         ns.set_sysctls(self.config.linux.get("sysctl", {}), self.proc)
         terminal = self._open_terminal(rootfs.root)

@@ -37,6 +37,7 @@ class Launch:
         self.console_socket: str | None = None
         self.console: Any = None  # or a socket that is connected already
         self.network: Callable[[int], None] | None = None  # sets it up for a process
+        self.mount_root: Callable[[], None] | None = None  # in the container's namespaces, first
         self.pid_file: str | None = None
         self.preserve_fds = 0
         self.pivot = self.keyring = True
@@ -121,6 +122,7 @@ class Launch:
         first = FirstProcess(self.config, channel, proc=proc, name=self.name)
         first.preserve_fds, first.pivot, first.keyring = self.preserve_fds, self.pivot, self.keyring
         first.lock_fd, first.state = container.lock_fd, container.report()
+        first.mount_root = self.mount_root
         if profile := self.config.linux.get("seccomp"):
             from innkeeper.containers.seccomp import compile_profile
 

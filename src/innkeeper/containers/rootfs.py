@@ -38,11 +38,16 @@ class Rootfs:
         self.null = os.open("/dev/null", k.O_PATH | os.O_CLOEXEC)
         self.root = -1
 
-    def attach_root(self) -> None:
-        """Cut the mount namespace off from the host's and mount the root onto itself."""
+    def attach_root(self, mount_root: Callable[[], None] | None = None) -> None:
+        """Cut the mount namespace off from the host's and mount the root onto itself.
+
+        `mount_root` mounts what the root is to show, which may take this namespace.
+        """
         shared = self.config.linux.get("rootfsPropagation", "").lstrip("r") == "shared"
         if not shared:  # else bind mounts may ask to stay the host's peers
             k.syscall("mount", 0, b"/", 0, k.MS_SLAVE | k.MS_REC, 0)
+        if mount_root is not None:
+            mount_root()
         path = self.config.rootfs
         try:
             place = os.open(path, k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -84,6 +84,9 @@ def make_inn(folder: Path, inn: Inn | None = None) -> Inn:
     shutil.copy(str(BUSYBOX), root / "bin/busybox")
     for name in PROGRAMS:
         (root / "bin" / name).symlink_to("busybox")
+    (root / "opt/old").mkdir(parents=True)
+    (root / "opt/file").write_text("file of the image\n")
+    (root / "opt/old/below").touch()
     (root / "etc/passwd").write_bytes(PASSWD)
     (root / "etc/group").write_bytes(b"root:x:0:\nwww:x:34:\n")
     inn = inn or Inn(folder)

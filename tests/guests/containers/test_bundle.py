@@ -67,27 +67,27 @@ def bundle(
 def test_users(
     text: str, uid: int, gid: int, groups: tuple[int, ...], home: str, root: Path
 ) -> None:
-    found = resolve_user(text, root)
+    found = resolve_user(text, [root])
     assert (found.uid, found.gid, found.groups, found.home) == (uid, gid, groups, home)
 
 
 @pytest.mark.parametrize("text", ["nobody", "web:none", "big", "99999999999", "4294967295"])
 def test_users_that_are_not_there(text: str, root: Path) -> None:
     with pytest.raises((NotFoundError, UsageError)):
-        resolve_user(text, root)
+        resolve_user(text, [root])
 
 
 def test_the_users_file_is_the_images_own(root: Path, tmp_path: Path) -> None:
     (root / "etc/passwd").unlink()
     (root / "etc/passwd").symlink_to("/etc/real")
     with pytest.raises(NotFoundError):
-        resolve_user("root", root)
+        resolve_user("root", [root])
     (root / "etc/real").write_bytes(PASSWD)
-    assert resolve_user("web", root).uid == 33
+    assert resolve_user("web", [root]).uid == 33
     (root / "etc/passwd").unlink()
     os.mkfifo(root / "etc/passwd")
     with pytest.raises(NotFoundError):
-        resolve_user("web", root)
+        resolve_user("web", [root])
 
 
 @pytest.mark.parametrize(

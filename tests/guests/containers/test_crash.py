@@ -12,7 +12,7 @@ from tests.guests.containers.harness import IMAGE, TIMEOUT_S, Inn
 
 STEPS = (
     "innkeeper.guests.containers.records._claim",
-    "innkeeper.guests.containers.making.prepare_rootfs",
+    "innkeeper.guests.containers.roots.prepare_rootfs",
     "innkeeper.guests.containers.making.make_bundle",
     "innkeeper.guests.containers.making.launch_of",
     "innkeeper.guests.containers.making.launch_now",

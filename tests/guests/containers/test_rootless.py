@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.guests.containers.harness import IMAGE, Inn, make_inn, needs_busybox
+from tests.guests.containers.harness import IMAGE, Inn, needs_busybox
+from tests.guests.containers.userinn import UID, user_inn
 
-UID = 23457
 pytestmark = [
     needs_busybox,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody without privileges"),
 ]
 
 
-class UserInn(Inn):
-    """`inn` of another user, by a Python that he can reach."""
-
-    def __init__(self, folder: Path, python: str) -> None:
-        super().__init__(folder)
-        self.python = python
-        self.env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        self.env.pop("XDG_RUNTIME_DIR", None)
-        self.env["HOME"] = str(folder)
-
-    def argv(self, *args: str) -> list[str]:
-        user = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--"]
-        return [*user, self.python, "-m", "innkeeper", *args]
-
-
 @pytest.fixture(scope="module")
 def user() -> Iterator[Inn]:
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    python = shutil.which(version, path="/usr/bin")
-    if python is None or not shutil.which("setpriv"):
-        pytest.skip(f"needs setpriv and a {version} in /usr/bin that another user can run")
-    home = Path(f"/tmp/inn-rootless-engine-{os.getpid()}")
-    home.mkdir(mode=0o755)
-    os.chown(home, UID, UID)
-    made = UserInn(home, python)
-    try:
-        probe = subprocess.run(
-            made.argv("--version"), env=made.env, capture_output=True, check=False
-        )
-        if probe.returncode:
-            pytest.skip(f"another user cannot run this checkout: {probe.stderr.decode()[-200:]}")
-        yield make_inn(home, made)
-    finally:
-        shutil.rmtree(home)
+    with user_inn("rootless-engine", subids=False) as made:
+        yield made
 
 
 def test_root_inside_is_the_user_outside(user: Inn) -> None:

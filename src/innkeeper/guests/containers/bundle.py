@@ -33,15 +33,17 @@ _ANNOTATION = "org.opencontainers.image."
 
 
 def make_bundle(
-    image: Image | ReadyImage, command: Sequence[str], options: BundleOptions, *, root: Path
-) -> dict[str, Any]:
+    image: Image | ReadyImage, command: Sequence[str], options: BundleOptions, *, root: Path,
+    shown: Sequence[Path] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Return the `config.json` of a container that runs `command` (or what the image says).
 
-    `root` is the root file system as `prepare_rootfs` made it; users are looked up in it.
-    `UsageError` or `NotFoundError` when there is nothing to run, or no such user.
+    `root` is the root file system as `prepare_rootfs` made it. Users are looked up in `shown`, what
+    it will show when it is mounted (top first), else in itself. `UsageError` or `NotFoundError`
+    when there is nothing to run, or no such user.
     """
     config, execution = image.config, image.config.execution
-    user = resolve_user(options.user or execution.user or "", root)
+    user = resolve_user(options.user or execution.user or "", shown or [root])
     bounding, added = defaults.capabilities(
         add=options.cap_add, drop=options.cap_drop, privileged=options.privileged
     )

@@ -7,13 +7,13 @@ import os
 import select
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from innkeeper.base.errors import ContainerError, MachineError, NotFoundError, UsageError
-from innkeeper.guests.containers import ending
-from innkeeper.guests.containers.making import is_rootless, settings_of
+from innkeeper.guests.containers import ending, roots
+from innkeeper.guests.containers.making import settings_of
 from innkeeper.guests.containers.records import Record, as_guest_error
+from innkeeper.guests.containers.subids import is_rootless
 from innkeeper.guests.containers.users import resolve_user
 
 STOP_TIMEOUT_S = 10.0
@@ -122,7 +122,7 @@ def enter(
     if workdir:
         options["cwd"] = workdir
     if user:
-        found = resolve_user(user, Path(record.folder / "rootfs"))
+        found = resolve_user(user, roots.shown_of(record))
         options["user"] = f"{found.uid}:{found.gid}"
         if not is_rootless():
             options["additional-gids"] = [str(gid) for gid in found.groups]

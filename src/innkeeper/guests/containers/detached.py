@@ -14,15 +14,15 @@ import time
 from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import InnError, MachineError
-from innkeeper.guests.containers import ending, making, records
+from innkeeper.guests.containers import ending, making, records, roots
 from innkeeper.guests.containers.records import STDERR, STDOUT
 from innkeeper.guests.containers.request import read_policy
 
 if TYPE_CHECKING:
     from innkeeper.containers.launch import Launch
-    from innkeeper.guests.containers.making import ShowProgress
     from innkeeper.guests.containers.records import Record
     from innkeeper.guests.containers.request import ContainerRequest
+    from innkeeper.guests.containers.roots import ShowProgress
 
 MAX_TOLD_BYTES = 65536
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOK_S = 0.1, 60.0, 0.1
@@ -65,12 +65,9 @@ def start_again(record: Record) -> None:
     if not record.data.get("detach") or "command" not in record.data:
         record.release()
         raise MachineError(f"container {record.name} was not a detached one")
-    from innkeeper.images.oci.content import ContentStore
-    from innkeeper.images.oci.rootfs import remount_rootfs
-
     try:
         ending.stop_holding(record)
-        remount_rootfs(record.folder, ContentStore())
+        roots.mount_again(record)
         record.forget_end()
         _launch_beside(record, making.launch_of(record))
     except BaseException:

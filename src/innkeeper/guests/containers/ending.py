@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from innkeeper.base.errors import ContainerError, InnError, NotFoundError
-from innkeeper.guests.containers.making import is_rootless, settings_of
-from innkeeper.guests.containers.records import Record, every, read_json
+from innkeeper.guests.containers.making import settings_of
+from innkeeper.guests.containers.records import Record, every
+from innkeeper.guests.containers.roots import maps_of
+from innkeeper.guests.containers.subids import is_rootless
 from innkeeper.images.oci.mounting import unmount
 from innkeeper.images.oci.removal import remove_tree
-from innkeeper.images.oci.rootfs import release_rootfs
+from innkeeper.images.oci.rootfs import ROOT_FOLDERS, release_rootfs
 from innkeeper.images.paths import data_dir
 
 UNKNOWN_STATUS = 255  # nobody saw the end: the host, or the process that waited, was killed
@@ -75,29 +79,17 @@ def remove(record: Record) -> None:
 
 def _remove_as_root_inside(record: Record) -> None:
     """Remove files of users of /etc/subuid, who are not this one, as the container's root."""
-    from innkeeper.containers import kernel as k
-    from innkeeper.containers.idmaps import write_maps
+    from innkeeper.guests.containers.inside import call_as_root
 
-    config = read_json(record.folder / "config.json") or {}
-    linux = config.get("linux", {})
-    if len(linux.get("uidMappings", ())) < 2:
-        return
-    go_on = os.pipe()
-    pid = k.clone(k.CLONE_NEWUSER)
-    if pid == 0:
-        try:
-            os.close(go_on[1])
-            if os.read(go_on[0], 1):
-                remove_tree(record.folder / "rootfs")
-        finally:
-            os._exit(0)
-    try:
-        write_maps(pid, linux)
-        os.write(go_on[1], b"1")
-    finally:
-        for fd in go_on:
-            os.close(fd)
-        os.waitpid(pid, 0)
+    maps = maps_of(record)
+    if maps.several:
+        with suppress(InnError):  # what then stays is found again by the next `prune`
+            call_as_root(maps, lambda: _remove_files(record.folder))
+
+
+def _remove_files(folder: Path) -> None:
+    for name in ROOT_FOLDERS:
+        remove_tree(folder / name)
 
 
 def keep(record: Record) -> None:

@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import NotFoundError, StorageError, UsageError
 from innkeeper.containers.kernel import open_in_root
+from innkeeper.guests.containers import roots
+from innkeeper.guests.containers.subids import is_rootless
 from innkeeper.images.oci.content import ContentStore
 from innkeeper.images.oci.copying import copy_data
 from innkeeper.images.oci.mounting import unmount
-from innkeeper.images.oci.rootfs import remount_rootfs
+from innkeeper.images.oci.rootfs import OVERLAY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from innkeeper.guests.containers.records import Record
     from innkeeper.images.oci.changes import Change
+    from innkeeper.images.oci.documents import Descriptor
     from innkeeper.images.oci.image import Image
+    from innkeeper.images.oci.rootfs import RootfsMount
 
 MAX_DEPTH = 256
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -32,64 +39,110 @@ def changes(record: Record) -> list[Change]:
     """Return what a container has changed in its root file system."""
     from innkeeper.images.oci.commit import diff
 
-    return diff(record.folder, ContentStore())
+    return roots.as_root(roots.maps_of(record), lambda: diff(record.folder, ContentStore()))
 
 
 def commit(record: Record, name: str, config: Mapping[str, Any]) -> Image:
     """Make the image `name` of a container; `config` replaces fields of its configuration."""
     from innkeeper.images.oci import commit as commits
+    from innkeeper.images.oci.image import read_image
 
-    return commits.commit(record.folder, name, store=ContentStore(), changes=config)
+    def work() -> tuple[str, Descriptor]:
+        made = commits.commit(record.folder, name, store=ContentStore(), changes=config)
+        return made.name, made.descriptor
+
+    return read_image(ContentStore(), *roots.as_root(roots.maps_of(record), work))
 
 
 def copy_out(record: Record, path: str, target: str) -> None:
     """Copy a file or a folder of a container to the host."""
-    with _root(record) as root:
+
+    def work(root: int) -> None:
         source, name = _parent(root, path)
-        try:
+        with _closing(source):
             if os.path.isdir(target):
                 folder, new = os.open(target, _DIRECTORY), name
             else:
                 folder, new = _host_folder(target)
             with _closing(folder):
                 _copy(source, name, folder, new, path)
-        finally:
-            os.close(source)
+
+    _with_root(record, work)
 
 
 def copy_in(record: Record, source: str, path: str) -> None:
     """Copy a file or a folder of the host into a container; it belongs to the container's root."""
-    from_folder, name = _host_folder(source)
-    with _closing(from_folder), _root(record) as root:
-        try:
-            folder, new = open_in_root(root, path, _DIRECTORY), name
-        except OSError:
-            folder, new = _parent(root, path)
-        with _closing(folder):
-            _copy(from_folder, name, folder, new, source)
+
+    def work(root: int) -> None:
+        from_folder, name = _host_folder(source)
+        with _closing(from_folder):
+            try:
+                folder, new = open_in_root(root, path, _DIRECTORY), name
+            except OSError:
+                folder, new = _parent(root, path)
+            with _closing(folder):
+                _copy(from_folder, name, folder, new, source)
+
+    _with_root(record, work)
 
 
-@contextmanager
-def _root(record: Record) -> Iterator[int]:
-    """Open a container's root, mounted for as long as this takes when it does not run."""
-    place = record.folder / "rootfs"
-    mounts = record.take()  # nobody attends to it
+def _with_root(record: Record, work: Callable[[int], None]) -> None:
+    """Call `work` with a container's open root, mounted for as long as this takes if it is not."""
+    place, alone = record.folder / "rootfs", record.take()  # alone: nobody attends to it
     try:
-        if mounts:
-            remount_rootfs(record.folder, ContentStore())
-        root = os.open(place, _DIRECTORY)
-        with _closing(root):
-            yield root
+        if not is_rootless():
+            _with_mounted_root(record, work, mount=alone)
+        elif (found := roots.root_of(record)).kind != OVERLAY:
+            roots.as_root(roots.maps_of(record), lambda: _with_folder(place, work))
+        elif alone:
+            _with_private_root(record, found, work)
+        else:
+            _with_running_root(record, work)
     finally:
-        if mounts:
-            unmount(place)
+        if alone:
             record.release()
 
 
-@contextmanager
-def _closing(fd: int) -> Iterator[None]:
+def _with_mounted_root(record: Record, work: Callable[[int], None], *, mount: bool) -> None:
+    place = record.folder / "rootfs"
     try:
-        yield
+        if mount:
+            roots.mount_again(record)
+        _with_folder(place, work)
+    finally:
+        if mount:
+            unmount(place)
+
+
+def _with_private_root(record: Record, found: RootfsMount, work: Callable[[int], None]) -> None:
+    """Mount the overlay where only the process that does the work sees it."""
+
+    def inside() -> None:
+        roots.mount_here(record.folder, found)
+        _with_folder(found.path, work)
+
+    roots.as_root(roots.maps_of(record), inside, mounts=True)
+
+
+def _with_running_root(record: Record, work: Callable[[int], None]) -> None:
+    """Use the mount that the container has: an overlay must not be mounted twice."""
+    from innkeeper.guests.containers.control import running
+    from innkeeper.guests.containers.inside import call_within, open_root_of
+
+    pid = running(record).pid
+    with _closing(open_root_of(pid)) as root:
+        call_within(pid, lambda: work(root))
+
+
+def _with_folder(place: Path, work: Callable[[int], None]) -> None:
+    with _closing(os.open(place, _DIRECTORY)) as root:
+        work(root)
+
+
+@contextmanager
+def _closing(fd: int) -> Iterator[int]:
+    try:
+        yield fd
     finally:
         os.close(fd)
 

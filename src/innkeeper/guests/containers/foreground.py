@@ -13,8 +13,8 @@ from innkeeper.guests.containers import ending, making, records
 if TYPE_CHECKING:
     from innkeeper.containers.launch import Launch
     from innkeeper.containers.terminal import Terminal
-    from innkeeper.guests.containers.making import ShowProgress
     from innkeeper.guests.containers.request import ContainerRequest
+    from innkeeper.guests.containers.roots import ShowProgress
 
 AGAIN_WITHIN_S = 1.0
 _ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)

@@ -11,50 +11,37 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from innkeeper.base.errors import ContainerError, NotFoundError, UsageError
+from innkeeper.base.errors import ContainerError, UsageError
 from innkeeper.base.record import replace
+from innkeeper.guests.containers import roots
 from innkeeper.guests.containers.bundle import make_bundle
-from innkeeper.guests.containers.options import DEFAULT_PIDS, BundleOptions, IdMap
+from innkeeper.guests.containers.options import DEFAULT_PIDS, BundleOptions
 from innkeeper.guests.containers.records import Record, as_guest_error
 from innkeeper.guests.containers.request import PLAIN_MODES
-from innkeeper.images.oci.ready import find_ready
-from innkeeper.images.oci.rootfs import RootfsMount, prepare_rootfs
+from innkeeper.guests.containers.subids import IdMaps, is_rootless, own_maps
 from innkeeper.images.paths import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
     from innkeeper.containers.launch import Launch
     from innkeeper.guests.containers.request import ContainerRequest
-    from innkeeper.images.oci.image import Image
-    from innkeeper.images.oci.ready import ReadyImage
-    from innkeeper.images.progress import Progress
-
-    ShowProgress = Callable[[], AbstractContextManager[Progress]]
+    from innkeeper.guests.containers.roots import ShowProgress
 
 CGROUP_PARENT = "/innkeeper"
 MAX_HOST_FILE_BYTES = 1 << 20
-_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # as images/oci/platforms.py has them
-_BUILT = ("busybox", "debian")
 _MAX_HOSTNAME = 63
-
-
-def is_rootless() -> bool:
-    """Tell whether containers get a user namespace because this process has no privileges."""
-    return os.geteuid() != 0
 
 
 def make(request: ContainerRequest, record: Record, show: ShowProgress) -> Launch:
     """Make everything but the container itself, in the record's folder."""
-    image, rootfs = _root(request, record, show)
+    image, rootfs = roots.make_root(request, record, show)
     hostname = (request.options.hostname or request.name or record.id[:12])[:_MAX_HOSTNAME]
     if request.mode not in PLAIN_MODES:
         from innkeeper.guests.containers import networks
 
         networks.prepare(request, record)
     options = _completed(request, record, hostname)
-    config = make_bundle(image, request.argv, options, root=rootfs.path)
+    shown = roots.shown(rootfs)
+    config = make_bundle(image, request.argv, options, root=rootfs.path, shown=shown)
     if is_rootless():
         _fit_ids(config, options)
     if options.tty:
@@ -70,43 +57,12 @@ def make(request: ContainerRequest, record: Record, show: ShowProgress) -> Launc
     return launch_of(record)
 
 
-def _root(
-    request: ContainerRequest, record: Record, show: ShowProgress
-) -> tuple[Image | ReadyImage, RootfsMount]:
-    """Return the image for this host and its root; progress is shown of what takes long."""
-    machine = os.uname().machine
-    rootless, volatile = is_rootless(), not request.keep
-    ready = find_ready(request.image, arch=_GO_NAMES.get(machine, machine), rootless=rootless)
-    if ready is not None:
-        return ready, prepare_rootfs(ready, record.folder, rootless=rootless, volatile=volatile)
-    with show() as progress:
-        image = _find_or_build(request.image, progress)
-        return image, prepare_rootfs(
-            image, record.folder, rootless=rootless, volatile=volatile, progress=progress
-        )
-
-
-def _find_or_build(name: str, progress: Progress) -> Image:
-    """Return an image; those that packages make are built the first time."""
-    from innkeeper.images.oci.content import ContentStore
-    from innkeeper.images.oci.image import find_image
-    from innkeeper.images.oci.platforms import host_platform
-
-    try:
-        return find_image(ContentStore(), name, host_platform())
-    except NotFoundError:
-        if name not in _BUILT:
-            raise
-    from innkeeper.guests.containers.build import build_oci_image
-
-    return build_oci_image(name, arch=host_platform().architecture, progress=progress)
-
-
 def launch_of(record: Record) -> Launch:
     """Return the launch of a container whose bundle is made."""
     from innkeeper.containers.lifecycle import prepare
 
     launch = prepare(settings_of(record), {"bundle": str(record.folder)}, record.id)
+    launch.mount_root = roots.mounter(record)
     if "net" in record.data:
         from innkeeper.guests.containers import networks
 
@@ -135,7 +91,7 @@ def settings_of(record: Record) -> Any:
 
 def _completed(request: ContainerRequest, record: Record, hostname: str) -> BundleOptions:
     """Fill in what depends on the host and on the container's folder."""
-    options, maps = request.options, _maps() if is_rootless() else ((), ())
+    options, maps = request.options, own_maps() if is_rootless() else IdMaps((), ())
     limits = options.memory_bytes is not None or options.cpus is not None or request.pids_limit
     # Without privileges a cgroup is to be had by some only; it is missed where a limit needs one.
     wants_cgroup = not is_rootless() or limits
@@ -148,8 +104,8 @@ def _completed(request: ContainerRequest, record: Record, hostname: str) -> Bund
         files=_files(request, record, hostname),
         pids_limit=(DEFAULT_PIDS if wants_cgroup else 0) if pids is None else pids,
         cgroups_path=f"{CGROUP_PARENT}/{record.id}" if not is_rootless() else "",
-        uid_maps=maps[0],
-        gid_maps=maps[1],
+        uid_maps=maps.uids,
+        gid_maps=maps.gids,
     )
 
 
@@ -205,32 +161,6 @@ def _console_size() -> dict[str, int]:
             if size.lines and size.columns:
                 return {"height": size.lines, "width": size.columns}
     return {"height": 24, "width": 80}
-
-
-def _maps() -> tuple[tuple[IdMap, ...], tuple[IdMap, ...]]:
-    """Return a user's maps: root in the container is the user; others come from subuid(5)."""
-    uid, gid = os.geteuid(), os.getegid()
-    uids, gids = _range("/etc/subuid"), _range("/etc/subgid")
-    from shutil import which
-
-    if uids and gids and which("newuidmap") and which("newgidmap"):
-        return ((0, uid, 1), (1, *uids)), ((0, gid, 1), (1, *gids))
-    return ((0, uid, 1),), ((0, gid, 1),)
-
-
-def _range(path: str) -> tuple[int, int] | None:
-    """Return the first range of numbers that a file gives the user, who needs a name for that."""
-    from pwd import getpwuid
-
-    try:
-        names = (getpwuid(os.geteuid()).pw_name, str(os.geteuid()))
-    except KeyError:
-        return None
-    for line in _host_file(path).decode("utf-8", "replace").splitlines():
-        parts = line.split(":")
-        if len(parts) == 3 and parts[0] in names and parts[1].isdigit() and parts[2].isdigit():
-            return int(parts[1]), int(parts[2])
-    return None
 
 
 def _fit_ids(config: dict[str, Any], options: BundleOptions) -> None:

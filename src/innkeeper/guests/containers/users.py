@@ -6,7 +6,7 @@ The root file system is hostile: its links are resolved inside it, and its files
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from innkeeper.base.errors import ImageError, NotFoundError, UsageError
@@ -28,15 +28,16 @@ class User:
     home: str = "/"
 
 
-def resolve_user(text: str, root: Path) -> User:
+def resolve_user(text: str, roots: Sequence[Path]) -> User:
     """Find the user `NAME|UID[:GROUP|GID]` in a root file system (image-spec config.md `User`).
 
-    Without a group, the user's own and those that list it count. `NotFoundError` for a name that
-    is not there.
+    `roots` are the root, or what an overlay that is not mounted here is made of, top first. Without
+    a group, the user's own and those that list it count. `NotFoundError` for a name that is not
+    there.
     """
     name, colon, group = text.partition(":")
-    users = [line for line in _lines(root, "etc/passwd") if len(line) >= 7]
-    groups = [line for line in _lines(root, "etc/group") if len(line) >= 4]
+    users = [line for line in _lines(roots, "etc/passwd") if len(line) >= 7]
+    groups = [line for line in _lines(roots, "etc/group") if len(line) >= 4]
     number = _number(name) if name else 0
     entry = _entry(users, name, number)
     if number is None and entry is None:
@@ -87,24 +88,31 @@ def _checked(text: str, name: str) -> int:
     return int(text)
 
 
-def _lines(root: Path, path: str) -> Iterator[list[str]]:
-    for line in read_inside(root, path).decode("utf-8", "replace").splitlines():
+def _lines(roots: Sequence[Path], path: str) -> Iterator[list[str]]:
+    for line in read_inside(roots, path).decode("utf-8", "replace").splitlines():
         yield line.split(":")
 
 
-def read_inside(root: Path, path: str) -> bytes:
-    """Return a small file of a root file system, or nothing when it is not there."""
-    with Union([root]) as union:
+def read_inside(roots: Sequence[Path], path: str) -> bytes:
+    """Return a small file of a root file system, or nothing when it cannot be had."""
+    try:
+        return _read_inside(roots, path)
+    except OSError:  # not there, or not for this user to see
+        return b""
+
+
+def _read_inside(roots: Sequence[Path], path: str) -> bytes:
+    with Union(roots) as union:
         parts = union.resolve(tuple(path.split("/")), follow_last=True)
         place = union.open(parts[:-1]) if parts else None
         if place is None:
             return b""
         with place:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            try:
-                fd = os.open(parts[-1], flags, dir_fd=place.fds[0])
-            except OSError:
+            found = place.stat(parts[-1])
+            if found is None:
                 return b""
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            fd = os.open(parts[-1], flags, dir_fd=place.fd_of(found[1]))
     with os.fdopen(fd, "rb") as file:
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:

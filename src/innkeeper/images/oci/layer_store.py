@@ -53,11 +53,12 @@ class LayerStore:
 
     def __init__(self, store: ContentStore, *, rootless: bool) -> None:
         self._store, self._rootless = store, rootless
-        self.folder = store.root / layers_folder(rootless=rootless)
+        self._name = layers_folder(rootless=rootless)
+        self.folder = store.root / self._name
 
     def path(self, chain_id: str) -> Path:
         """Return the root folder of an unpacked layer."""
-        return layer_path(self._store.root, Digest(chain_id), rootless=self._rootless)
+        return layer_path(self._store.root, Digest(chain_id), self._name)
 
     def has(self, chain_id: str) -> bool:
         """Tell whether a layer is unpacked."""

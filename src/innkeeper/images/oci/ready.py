@@ -26,7 +26,7 @@ LAYER_NAME_CHARS = 24
 LAYER_ROOT, LAYER_RECORD = "root", "layer.json"
 MAX_NOTE_BYTES = 8 << 20
 ALL_IDS = (1 << 32) - 1
-LAYER_FOLDERS = ("layers", "layers-user", "layers-mapped")
+PLAIN, NOTED, MAPPED = LAYER_FOLDERS = ("layers", "layers-user", "layers-mapped")
 _MAX_FILE_CHARS = 180
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
 
@@ -62,7 +62,8 @@ class ReadyConfig:
 class ReadyImage:
     """An image that is unpacked: `lower` are its layers' folders, top first.
 
-    `manifest` is the descriptor as JSON has it; `root` is the content store's folder.
+    `manifest` is the descriptor as JSON has it; `root` is the content store's folder. `mapped` is
+    as for `layers_folder`.
     """
 
     name: str
@@ -72,26 +73,28 @@ class ReadyImage:
     lower: tuple[Path, ...]
     config: ReadyConfig
     rootless: bool
+    mapped: bool = False
 
 
 def find_ready(
-    text: str, *, arch: str, rootless: bool, root: Path | None = None
+    text: str, *, arch: str, rootless: bool, mapped: bool | None = None, root: Path | None = None
 ) -> ReadyImage | None:
     """Return the image that `text` names (`latest` when it has no tag), if it is ready as it is.
 
     `arch` is OCI's name of the architecture. None means nothing: `image.find_image` then says
-    what there is, and `prepare_rootfs` makes it ready.
+    what there is, and `prepare_rootfs` makes it ready. `mapped` is as for `layers_folder`.
     """
     root = root or data_dir() / "oci"
+    folder = layers_folder(rootless=rootless, mapped=mapped)
     tagged = text if ":" in text.rpartition("/")[2] else f"{text}:latest"
     if "@" in text:
         return None
     named = _read(name_path(root, tagged))
-    note = _read(_path(root, tagged, arch, rootless=rootless))
+    note = _read(_path(root, tagged, arch, folder))
     if not named or not note or named.get("target", {}).get("digest") != note.get("target"):
         return None
     chains = tuple(note["chains"])
-    lower = tuple(layer_path(root, chain, rootless=rootless) for chain in reversed(chains))
+    lower = tuple(layer_path(root, chain, folder) for chain in reversed(chains))
     if not all((path.parent / LAYER_RECORD).exists() for path in lower):
         return None
     config = dict(note["config"])
@@ -99,6 +102,7 @@ def find_ready(
     return ReadyImage(
         name=tagged, root=root, manifest=note["manifest"], chains=chains, lower=lower,
         config=ReadyConfig(execution=execution, **config), rootless=rootless,
+        mapped=folder == MAPPED,
     )  # fmt: skip
 
 
@@ -117,7 +121,7 @@ def note_ready(image: Image, chains: list[str], *, arch: str, rootless: bool) ->
             "execution": {name: getattr(execution, name) for name in _plain_fields(ReadyExecution)},
         },
     }
-    path = _path(image.store.root, image.name, arch, rootless=rootless)
+    path = _path(image.store.root, image.name, arch, layers_folder(rootless=rootless))
     image.store.write(path, json.dumps(document).encode())
 
 
@@ -130,15 +134,18 @@ def descriptor_dict(descriptor: Any) -> dict[str, Any]:
     }
 
 
-def layers_folder(*, rootless: bool) -> str:
+def layers_folder(*, rootless: bool, mapped: bool | None = None) -> str:
     """Return the folder of unpacked layers whose owners are as this process sets them.
 
     Without privileges they are noted, not set, unless this is root of a user namespace that has
-    ids of several users (user_namespaces(7)): then they are set to those.
+    ids of several users (user_namespaces(7)): then they are set to those. `mapped` says which of
+    the two, for a process that is not that root itself.
     """
     if not rootless:
-        return "layers"
-    return "layers-user" if notes_owners(rootless=True) else "layers-mapped"
+        return PLAIN
+    if mapped is None:
+        mapped = not notes_owners(rootless=True)
+    return MAPPED if mapped else NOTED
 
 
 def notes_owners(*, rootless: bool) -> bool:
@@ -157,14 +164,9 @@ def _has_several_ids() -> bool:
     return 1 < count < ALL_IDS  # all of them: not in a user namespace at all
 
 
-def layer_path(root: Path, chain: str, *, rootless: bool) -> Path:
-    """Return the root folder of an unpacked layer."""
-    return (
-        root
-        / layers_folder(rootless=rootless)
-        / chain.partition(":")[2][:LAYER_NAME_CHARS]
-        / LAYER_ROOT
-    )
+def layer_path(root: Path, chain: str, folder: str) -> Path:
+    """Return the root folder of a layer that is unpacked in the `layers_folder` of that name."""
+    return root / folder / chain.partition(":")[2][:LAYER_NAME_CHARS] / LAYER_ROOT
 
 
 def name_path(root: Path, name: str) -> Path:
@@ -187,8 +189,7 @@ def _percent(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode())
 
 
-def _path(root: Path, name: str, arch: str, *, rootless: bool) -> Path:
-    folder = layers_folder(rootless=rootless)
+def _path(root: Path, name: str, arch: str, folder: str) -> Path:
     return root / "ready" / f"{file_name(name)}.{arch}.{folder}.json"
 
 

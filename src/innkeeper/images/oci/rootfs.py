@@ -19,10 +19,12 @@ from innkeeper.base.record import record
 from innkeeper.images.locks import locked
 from innkeeper.images.oci.mounting import mount_overlay, overlay_data, unmount
 from innkeeper.images.oci.ready import (
+    MAPPED,
     ReadyImage,
     descriptor_dict,
     file_name,
     layer_path,
+    layers_folder,
     note_ready,
     notes_owners,
 )
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from innkeeper.images.oci.image import Image
 
 RECORD_FILE = "rootfs.json"
+ROOT_FOLDERS = ("rootfs", "upper", "work", "empty")
 OVERLAY, COPY = "overlay", "copy"
 MAX_RECORD_BYTES = 1 << 20
 
@@ -43,7 +46,7 @@ MAX_RECORD_BYTES = 1 << 20
 class RootfsRecord:
     """What a container's root file system was made from; `layers` are ChainIDs, bottom first.
 
-    `manifest` is the image's descriptor as JSON has it.
+    `manifest` is the image's descriptor as JSON has it; `mapped` is as for `ready.layers_folder`.
     """
 
     image: str
@@ -51,6 +54,7 @@ class RootfsRecord:
     layers: tuple[str, ...]
     kind: str
     rootless: bool
+    mapped: bool | None = None
 
 
 @record(kw_only=True)
@@ -105,7 +109,7 @@ def prepare_rootfs(
         chosen = _copy(container_dir, ready.lower, rootless=rootless)
     document = {
         "image": ready.name, "manifest": ready.manifest, "layers": list(ready.chains),
-        "kind": chosen.kind, "rootless": rootless,
+        "kind": chosen.kind, "rootless": rootless, "mapped": ready.mapped,
     }  # fmt: skip
     with storage_errors("keep a container", container_dir):
         (container_dir / RECORD_FILE).write_text(json.dumps(document))
@@ -133,17 +137,23 @@ def _make_ready(
         ready = ReadyImage(
             name=image.name, root=image.store.root, manifest=descriptor_dict(image.descriptor),
             chains=tuple(chains), lower=tuple(reversed(layers)), config=ReadyConfig(),
-            rootless=rootless,
+            rootless=rootless, mapped=layers_folder(rootless=rootless) == MAPPED,
         )  # fmt: skip
         _hold(ready, container_dir)
     return ready
 
 
-def open_rootfs(container_dir: Path, store: ContentStore) -> tuple[RootfsRecord, RootfsMount]:
-    """Return what `prepare_rootfs` made in a folder; `NotFoundError` when it made nothing."""
+def open_rootfs(
+    container_dir: Path, store: ContentStore | Path
+) -> tuple[RootfsRecord, RootfsMount]:
+    """Return what `prepare_rootfs` made in a folder; `NotFoundError` when it made nothing.
+
+    `store` is the content store or its folder.
+    """
     made = _read_record(container_dir)
-    layers = made.layers
-    lower = tuple(layer_path(store.root, c, rootless=made.rootless) for c in reversed(layers))
+    folder = layers_folder(rootless=made.rootless, mapped=made.mapped)
+    content = store if isinstance(store, Path) else store.root
+    lower = tuple(layer_path(content, chain, folder) for chain in reversed(made.layers))
     root = container_dir / "rootfs"
     if made.kind == COPY:
         return made, RootfsMount(path=root, kind=COPY, lower=lower)
@@ -184,7 +194,7 @@ def release_rootfs(container_dir: Path, store: ContentStore | Path) -> None:
     `store` is the content store or its folder.
     """
     unmount(container_dir / "rootfs")
-    for name in ("rootfs", "upper", "work", "empty"):
+    for name in ROOT_FOLDERS:
         remove_tree(container_dir / name)
     (container_dir / RECORD_FILE).unlink(missing_ok=True)
     root = store if isinstance(store, Path) else store.root
