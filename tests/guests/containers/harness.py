@@ -39,8 +39,11 @@ class Inn:
             },
         }
 
+    def python_argv(self) -> list[str]:
+        return [sys.executable]
+
     def argv(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "innkeeper", *args]
+        return [*self.python_argv(), "-m", "innkeeper", *args]
 
     def __call__(self, *args: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
         if "input" not in more:

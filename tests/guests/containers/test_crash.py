@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-import sys
+from collections.abc import Iterator
 
 import pytest
 
 from tests.guests.containers.harness import IMAGE, TIMEOUT_S, Inn
+from tests.guests.containers.userinn import UserInn, user_inn
 
 STEPS = (
     "innkeeper.guests.containers.records._claim",
@@ -28,28 +30,64 @@ SCRIPT = """
 import os, sys
 from pkgutil import resolve_name
 place, _, name = sys.argv.pop(1).rpartition(".")
-import innkeeper.containers.launch, innkeeper.guests.containers.foreground
+import innkeeper.containers.launch, innkeeper.containers.idmaps
+import innkeeper.guests.containers.foreground, innkeeper.guests.containers.inside
 setattr(resolve_name(place), name, lambda *a, **k: os.kill(os.getpid(), 9))
 from innkeeper.cli.quick import main
 main()
 """
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.rpartition(".")[2])
-@pytest.mark.parametrize("options", [[], ["-d", "--rm"]], ids=["foreground", "detached"])
-def test_killed_before(inn: Inn, step: str, options: list[str]) -> None:
-    words = ["run", "--engine", "container", *options, "--name", "crash", IMAGE, "sleep", "0.2"]
+ROOTLESS_STEPS = (
+    "innkeeper.guests.containers.roots.own_maps",
+    "innkeeper.guests.containers.inside._call",
+    "innkeeper.guests.containers.inside._result",
+    "innkeeper.guests.containers.roots.mounter",
+    "innkeeper.containers.idmaps.write_maps",
+    *STEPS,
+)
+NO_USER = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[UserInn]:
+    with user_inn("rootless-crash", subids=True) as made:
+        yield made
+
+
+def killed(inn: Inn, step: str, words: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run `inn` with the blow in place of a step."""
+    run = ["run", "--engine", "container", *words]
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, step, *words], env=inn.env, stdin=subprocess.DEVNULL,
+        [*inn.python_argv(), "-c", SCRIPT, step, *run], env=inn.env, stdin=subprocess.DEVNULL,
         capture_output=True, check=False, timeout=TIMEOUT_S,
     )  # fmt: skip
-    # Of a detached container, some steps are taken by the process that stays beside it.
-    if not options:
-        assert done.returncode == -signal.SIGKILL, done.stderr
-    elif done.returncode == 0:  # it lives on and ends by itself
+    # Some steps are taken by the process that stays beside a detached container, or works as root.
+    if "-d" in words and done.returncode == 0:  # it lives on and ends by itself
         inn("wait", "crash")
     else:
         assert done.returncode == -signal.SIGKILL or b"was killed" in done.stderr, done.stderr
+    return done
+
+
+def swept(inn: Inn) -> None:
+    """Check that `prune` finds what there is, and that the name is free again."""
     assert inn("system", "prune").returncode == 0
     assert inn.left() == []
     assert inn.run("--name", "crash", IMAGE, "true").returncode == 0
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.rpartition(".")[2])
+@pytest.mark.parametrize("options", [[], ["-d", "--rm"]], ids=["foreground", "detached"])
+def test_killed_before(inn: Inn, step: str, options: list[str]) -> None:
+    killed(inn, step, [*options, "--name", "crash", IMAGE, "sleep", "0.2"])
+    swept(inn)
+
+
+@NO_USER
+@pytest.mark.parametrize("step", ROOTLESS_STEPS, ids=lambda step: step.rpartition(".")[2])
+def test_a_users_killed_before(user: UserInn, step: str) -> None:
+    """The folders that other users of /etc/subuid own are removed, too."""
+    script = "mkdir /v; touch /v/f; busybox chown -R 7:7 /v; busybox chmod 0 /v"
+    killed(user, step, ["--name", "crash", IMAGE, "sh", "-c", script])
+    swept(user)

@@ -34,8 +34,8 @@ class UserInn(Inn):
         self.env["HOME"] = str(folder)
         self.prefix: list[str] = []
 
-    def argv(self, *args: str) -> list[str]:
-        return [*self.as_user(), self.python, "-m", "innkeeper", *args]
+    def python_argv(self) -> list[str]:
+        return [*self.as_user(), self.python]
 
     def as_user(self) -> list[str]:
         user = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", "--"]
