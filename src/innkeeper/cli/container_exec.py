@@ -7,6 +7,7 @@ import os
 import click
 
 from innkeeper.base.errors import UsageError
+from innkeeper.cli.completing import container_argument
 from innkeeper.cli.options import examples
 from innkeeper.cli.parsing import has_input, parse_environment
 from innkeeper.guests.containers import control, records
@@ -25,7 +26,7 @@ from innkeeper.guests.containers import control, records
 @click.option("--env", "-e", "env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable.")
 @click.option("--workdir", "-w", default=None, metavar="DIR", help="Its working directory.")
 @click.option("--user", "-u", default=None, metavar="NAME|UID[:GID]", help="Who it runs as.")
-@click.argument("name", metavar="CONTAINER")
+@container_argument
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] CMD...")
 def exec_(
     interactive: bool, tty: bool, detach: bool, env: tuple[str, ...], workdir: str | None,

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from innkeeper.base.errors import UsageError
+from innkeeper.cli.completing import complete_places, container_argument
 from innkeeper.cli.options import examples, json_option
 from innkeeper.guests.containers import files, records
 
 
 @click.command(epilog=examples("inn diff web"))
 @json_option
-@click.argument("name", metavar="CONTAINER")
+@container_argument
 def diff(output: str, name: str) -> None:
     """List what a container has Added, Changed and Deleted in its root file system."""
     found = files.changes(records.find(name))
@@ -32,7 +33,7 @@ def diff(output: str, name: str) -> None:
 @click.option("--entrypoint", multiple=True, metavar="WORD", help="A word of the entry point.")
 @click.option("--workdir", "-w", default=None, metavar="DIR", help="The working directory.")
 @click.option("--user", "-u", default=None, help="The user commands run as.")
-@click.argument("name", metavar="CONTAINER")
+@container_argument
 @click.argument("image")
 def commit(
     cmd: tuple[str, ...], entrypoint: tuple[str, ...], workdir: str | None, user: str | None,
@@ -48,8 +49,8 @@ def commit(
 
 
 @click.command(epilog=examples("inn cp web:/etc/hosts .", "inn cp index.html web:/srv/"))
-@click.argument("source", metavar="SOURCE")
-@click.argument("target", metavar="TARGET")
+@click.argument("source", metavar="SOURCE", shell_complete=complete_places)
+@click.argument("target", metavar="TARGET", shell_complete=complete_places)
 def cp(source: str, target: str) -> None:
     """Copy a file or folder out of a container, or into one: one of the two is CONTAINER:PATH.
 

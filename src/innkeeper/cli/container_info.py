@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from innkeeper.base.errors import InnError, NotFoundError
+from innkeeper.cli.completing import complete_containers, container_argument
 from innkeeper.cli.options import examples, json_option
 from innkeeper.cli.table import show_rows
 from innkeeper.guests.containers import control, ending, records
+from innkeeper.guests.containers.health import health_of
 from innkeeper.guests.containers.making import settings_of
 from innkeeper.guests.containers.records import Record
 
@@ -20,7 +22,7 @@ COLUMNS = ("id", "name", "cpu seconds", "memory MiB", "limit MiB", "processes")
 
 
 @click.command(epilog=examples("inn inspect web"))
-@click.argument("name", metavar="CONTAINER")
+@container_argument
 def inspect(name: str) -> None:
     """Print a container's record, state, end and bundle as one JSON object."""
     record = records.find(name)
@@ -31,13 +33,14 @@ def inspect(name: str) -> None:
     document = {
         "id": record.id, "name": record.name, "folder": str(record.folder),
         "status": control.status_of(record), "record": record.data, "state": state,
-        "end": record.ended(), "config": records.read_json(record.folder / "config.json"),
+        "end": record.ended(), "health": health_of(record),
+        "config": records.read_json(record.folder / "config.json"),
     }  # fmt: skip
     click.echo(json.dumps(document, indent=2))
 
 
 @click.command(epilog=examples("inn top web", "inn top web -o pid,rss,args"))
-@click.argument("name", metavar="CONTAINER")
+@container_argument
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[PS-OPTIONS]")
 def top(name: str, arguments: tuple[str, ...]) -> int:
     """List the processes of a container as the host's ps(1) has them."""
@@ -50,7 +53,7 @@ def top(name: str, arguments: tuple[str, ...]) -> int:
 
 @click.command(epilog=examples("inn stats", "inn stats -o json web"))
 @json_option
-@click.argument("names", nargs=-1, metavar="[CONTAINER...]")
+@click.argument("names", nargs=-1, metavar="[CONTAINER...]", shell_complete=complete_containers)
 def stats(output: str, names: tuple[str, ...]) -> None:
     """Say what containers use now: processor time, memory, processes; all that run unless named.
 

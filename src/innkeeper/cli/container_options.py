@@ -6,12 +6,14 @@ import click
 from click.core import ParameterSource
 
 from innkeeper.base.errors import UsageError
+from innkeeper.cli.container_life_options import LIFE_NAMES, life_options
 from innkeeper.cli.options import combined
 
 NAMES = (
     "detach", "remove", "keep", "network", "pids_limit", "cap_add", "cap_drop", "security_opt",
     "read_only", "hostname", "restart", "entrypoint", "tmpfs", "publish", "publish_all", "ip",
     "ip6", "mac_address", "network_alias", "add_host", "dns", "dns_search", "dns_option",
+    *LIFE_NAMES,
 )  # fmt: skip
 
 container_options = combined(
@@ -55,9 +57,10 @@ container_options = combined(
         click.option("--entrypoint", default=None, metavar="PROGRAM",
                      help="Container: instead of the image's entry point."),
         click.option("--restart", default="no", show_default=True,
-                     metavar="no|always|on-failure[:N]",
+                     metavar="no|always|unless-stopped|on-failure[:N]",
                      help="Container: start a detached one again when it ends."),
         click.option("--hostname", default=None, help="Container: its host name."),
+        life_options,
     ]
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import UsageError
+from innkeeper.cli.life_parsing import health_options, log_options
 from innkeeper.cli.parsing import has_input, parse_environment, parse_volumes
 from innkeeper.guests.containers.options import BundleOptions
 from innkeeper.guests.containers.request import ContainerRequest
@@ -26,14 +27,15 @@ def run_container(options: dict[str, Any], given: frozenset[str]) -> int:
     if request.detach:
         from innkeeper.guests.containers.detached import start
 
-        print(start(request, _progress))
+        print(start(request, shown))
         return 0
     from innkeeper.guests.containers.foreground import run
 
-    return run(request, _progress)
+    return run(request, shown)
 
 
-def _progress() -> Any:
+def shown() -> Any:
+    """Show progress of what takes long."""
     from innkeeper.cli.progress import shown_progress  # late: it imports a lot
 
     return shown_progress()
@@ -56,12 +58,16 @@ def container_request(options: dict[str, Any], given: frozenset[str]) -> Contain
         name=options["name"] or "",
         detach=options["detach"],
         keep=keep,
-        stdin=not options["detach"] and has_input(interactive=options["interactive"]),
+        stdin=options["interactive"]
+        if options["detach"]
+        else has_input(interactive=options["interactive"]),
         timeout_s=options["timeout"],
         networks=options["network"] or _default_network(given),
         net=_network_options(options) if given & _NETWORK else None,
         pids_limit=options["pids_limit"],
         restart=options["restart"],
+        log=log_options(options),
+        health=health_options(options),
         options=_bundle_options(options, given),
     )
 

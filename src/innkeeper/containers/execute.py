@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from innkeeper.containers.cgroups import Cgroup
     from innkeeper.containers.settings import Settings
+    from innkeeper.containers.terminal import Terminal
 
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 _SIGKILL = 9
@@ -27,6 +28,18 @@ _SIGKILL = 9
 
 def exec_command(settings: Settings, options: dict[str, Any], args: list[str]) -> int:
     """Run a process in a container, and unless detached wait for its end."""
+    pid, terminal = start_process(settings, options, args)
+    if options.get("detach"):
+        return 0
+    from innkeeper.containers.foreground import attend
+
+    return attend(pid, terminal)
+
+
+def start_process(
+    settings: Settings, options: dict[str, Any], args: list[str]
+) -> tuple[int, Terminal | None]:
+    """Start a process in a container; return its number (it is a child of this one)."""
     container = Container.load(settings.root, args[0])
     status = container.status()
     if status == "stopped":
@@ -45,12 +58,7 @@ def exec_command(settings: Settings, options: dict[str, Any], args: list[str]) -
         from innkeeper.containers.seccomp import compile_profile
 
         entering.program = compile_profile(entering.seccomp, k.MACHINE)
-    pid = _start(entering, options)
-    if detached:
-        return 0
-    from innkeeper.containers.foreground import attend
-
-    return attend(pid, terminal)
+    return _start(entering, options), terminal
 
 
 def _preserved(options: dict[str, Any]) -> int:

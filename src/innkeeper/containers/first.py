@@ -45,11 +45,16 @@ class FirstProcess:
         self.preserve_fds = 0
         self.pivot = True
         self.keyring = True
+        self.bound = False  # it dies with this process, not only until it is ready
 
     @property
     def mapped(self) -> bool:
         """Say whether the process is in a user namespace other than the runtime's."""
         return "user" in self.config.namespaces
+
+    @property
+    def _death_signal(self) -> int:
+        return _SIGKILL if self.bound else 0
 
     def main(self) -> None:
         """Live; never returns."""
@@ -102,6 +107,7 @@ class FirstProcess:
             preserve_fds=self.preserve_fds,
             keyring=f"_ses.{self.name}" if self.keyring else None,
             install_seccomp=self._install_seccomp,
+            death_signal=self._death_signal,
         )
 
     def _build(self) -> None:
@@ -150,7 +156,7 @@ class FirstProcess:
             run_hooks(hooks, {**self.state, "pid": own, "status": status})
 
     def _install_seccomp(self) -> None:
-        install_seccomp(self.program, self.channel)
+        install_seccomp(self.program, self.channel, death_signal=self._death_signal)
 
     def _start(self, ready: ReadyProcess) -> None:
         if self.fifo is not None:
@@ -159,9 +165,12 @@ class FirstProcess:
         ready.execute(self.config.linux.get("seccomp", {}))
 
 
-def install_seccomp(program: SeccompProgram | None, channel: Channel) -> None:
+def install_seccomp(
+    program: SeccompProgram | None, channel: Channel, *, death_signal: int = 0
+) -> None:
     """Install the filter, and let the runtime fetch the listener when there is one."""
-    k.prctl(k.PR_SET_PDEATHSIG, 0)  # the last moment at which a filter cannot refuse it
+    # The last moment at which a filter cannot refuse it.
+    k.prctl(k.PR_SET_PDEATHSIG, death_signal)
     if program is None:
         return
     from innkeeper.containers.filter import install

@@ -42,6 +42,7 @@ class Launch:
         self.preserve_fds = 0
         self.pivot = self.keyring = True
         self.wait_for_start = self.foreground = False
+        self.bound = False  # the container dies with this process
         self.pid = 0
 
     def make(self) -> Container:
@@ -121,6 +122,7 @@ class Launch:
         proc = os.open("/proc", k.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         first = FirstProcess(self.config, channel, proc=proc, name=self.name)
         first.preserve_fds, first.pivot, first.keyring = self.preserve_fds, self.pivot, self.keyring
+        first.bound = self.bound
         first.lock_fd, first.state = container.lock_fd, container.report()
         first.mount_root = self.mount_root
         if profile := self.config.linux.get("seccomp"):

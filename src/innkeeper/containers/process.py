@@ -56,11 +56,13 @@ def prepare(
     preserve_fds: int,
     keyring: str | None,
     install_seccomp: Callable[[], None],
+    death_signal: int = 0,
 ) -> ReadyProcess:
     """Do everything to this process that comes before its program.
 
     `proc` is the host's `/proc`; `keyring` names the new session keyring. `install_seccomp` is
-    called last, but without `noNewPrivileges` while there still is the right to.
+    called last, but without `noNewPrivileges` while there still is the right to. `death_signal` is
+    what the process is to get when this one's parent dies.
     """
     if keyring is not None:
         _new_keyring(keyring)
@@ -75,6 +77,8 @@ def prepare(
     else:
         install_seccomp()
     _become_user(process, proc)
+    if death_signal and not unprivileged:  # another user's process has lost it: prctl(2)
+        k.prctl(k.PR_SET_PDEATHSIG, death_signal)
     path = look_up(process["args"][0], env)
     refuse_itself(path, runtime)
     ready = ReadyProcess(path, process["args"], env, trampoline.sealed(path))
@@ -229,6 +233,7 @@ def _become_user(process: dict[str, Any], proc: int) -> None:
         if "umask" in user:
             os.umask(user["umask"])
         _set_groups(user, proc)
+        _own_pipes(user.get("uid", 0))
         os.setresgid(*(user.get("gid", 0),) * 3)
         os.setresuid(*(user.get("uid", 0),) * 3)
         change_directory(process["cwd"])
@@ -236,6 +241,20 @@ def _become_user(process: dict[str, Any], proc: int) -> None:
         capabilities.apply(sets)
     except OSError as error:
         raise ContainerError("unable to become the process's user", why=k.reason(error)) from None
+
+
+def _own_pipes(uid: int) -> None:
+    """Give the user the pipes that are its standard streams, else it cannot open `/dev/stdout`.
+
+    That names a pipe that whoever made it owns (pipe(7), proc_pid_fd(5)). Nothing else is given
+    away: a file stays its owner's.
+    """
+    for fd in (0, 1, 2):
+        try:
+            if os.fstat(fd).st_mode & 0o170000 == 0o010000:
+                os.fchown(fd, uid, -1)
+        except OSError:  # closed; or not in this user namespace
+            pass
 
 
 def _set_groups(user: dict[str, Any], proc: int) -> None:

@@ -56,10 +56,15 @@ def resume_command(settings: Settings, options: dict[str, Any], args: list[str])
 
 def update_command(settings: Settings, options: dict[str, Any], args: list[str]) -> int:
     """Change the limits of a container that runs, and remember them."""
-    container = Container.load(settings.root, args[0])
+    change_limits(settings, args[0], _changes(options))
+    return 0
+
+
+def change_limits(settings: Settings, name: str, changes: dict[str, Any]) -> None:
+    """Change limits given as `linux.resources` has them, and remember them."""
+    container = Container.load(settings.root, name)
     if not container.pid:
         raise ContainerError("container not running")
-    changes = _changes(options)
     schema.resources(changes, "resources")
     container.lock(wait=True)
     linux = container.data["config"].setdefault("linux", {})
@@ -68,7 +73,6 @@ def update_command(settings: Settings, options: dict[str, Any], args: list[str])
         kept[part] = {**kept.get(part, {}), **values} if isinstance(values, dict) else values
     open_container_cgroup(container.data).update(changes)
     container.save()
-    return 0
 
 
 def _changes(options: dict[str, Any]) -> dict[str, Any]:

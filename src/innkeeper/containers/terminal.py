@@ -30,7 +30,7 @@ class Terminal:
 
     def attend(self, pid: int, passed: set[Any]) -> int:
         """Copy both ways, pass signals and size on, until the process has ended."""
-        self._receive()
+        self._master = self.receive()
         wake, wake_to = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(wake_to, False)
@@ -45,29 +45,21 @@ class Terminal:
             if self._saved is not None:
                 termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
 
-    def _receive(self) -> None:
+    def receive(self) -> int:
+        """Return the master end of the container's terminal, once its process has sent it."""
         from _socket import CMSG_SPACE
 
         _, messages, _, _ = self._socket.recvmsg(4096, CMSG_SPACE(4))
         if not messages:
             raise ContainerError("the container's process sent no terminal")
-        self._master = int.from_bytes(messages[0][2][:4], "little")
+        return int.from_bytes(messages[0][2][:4], "little")
 
     def _make_raw(self) -> None:
         """Leave what is typed to the container's terminal (cfmakeraw(3))."""
         if not os.isatty(0):
             return
         self._resize()
-        self._saved = termios.tcgetattr(0)
-        raw = termios.tcgetattr(0)
-        raw[0] &= ~(
-            termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
-            | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
-        )  # fmt: skip
-        raw[1] &= ~termios.OPOST
-        raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-        raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-        termios.tcsetattr(0, termios.TCSANOW, raw)
+        self._saved = make_raw(0)
 
     def _resize(self) -> None:
         if os.isatty(0):
@@ -111,6 +103,20 @@ class Terminal:
         while left:
             left = left[os.write(target, left) :]
         return bool(data)
+
+
+def make_raw(fd: int) -> list[Any]:
+    """Let a terminal pass on what is typed as it is (cfmakeraw(3)); return how it was."""
+    saved, raw = termios.tcgetattr(fd), termios.tcgetattr(fd)
+    raw[0] &= ~(
+        termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
+        | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
+    )  # fmt: skip
+    raw[1] &= ~termios.OPOST
+    raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    termios.tcsetattr(fd, termios.TCSANOW, raw)
+    return saved
 
 
 _UNCATCHABLE = {_signal.SIGKILL, _signal.SIGSTOP}

@@ -32,6 +32,7 @@ from pkgutil import resolve_name
 place, _, name = sys.argv.pop(1).rpartition(".")
 import innkeeper.containers.launch, innkeeper.containers.idmaps
 import innkeeper.guests.containers.foreground, innkeeper.guests.containers.inside
+import innkeeper.guests.containers.streams
 setattr(resolve_name(place), name, lambda *a, **k: os.kill(os.getpid(), 9))
 from innkeeper.cli.quick import main
 main()
@@ -46,6 +47,19 @@ ROOTLESS_STEPS = (
     "innkeeper.containers.idmaps.write_maps",
     *STEPS,
 )
+DETACHED_STEPS = (
+    "innkeeper.guests.containers.streams._listen",
+    "innkeeper.guests.containers.streams.Streams.launch",
+    "innkeeper.guests.containers.making.launch_now",
+    "innkeeper.guests.containers.records.Record.change",
+    "innkeeper.guests.containers.streams.Streams.become_attendant",
+)
+CREATE_STEPS = (
+    "innkeeper.guests.containers.records._claim",
+    "innkeeper.guests.containers.roots.prepare_rootfs",
+    "innkeeper.guests.containers.making.launch_of",
+    "innkeeper.guests.containers.ending.keep",
+)
 NO_USER = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 
 
@@ -55,9 +69,11 @@ def user() -> Iterator[UserInn]:
         yield made
 
 
-def killed(inn: Inn, step: str, words: list[str]) -> subprocess.CompletedProcess[bytes]:
+def killed(
+    inn: Inn, step: str, words: list[str], command: list[str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run `inn` with the blow in place of a step."""
-    run = ["run", "--engine", "container", *words]
+    run = [*(command or ["run", "--engine", "container"]), *words]
     done = subprocess.run(
         [*inn.python_argv(), "-c", SCRIPT, step, *run], env=inn.env, stdin=subprocess.DEVNULL,
         capture_output=True, check=False, timeout=TIMEOUT_S,
@@ -81,6 +97,24 @@ def swept(inn: Inn) -> None:
 @pytest.mark.parametrize("options", [[], ["-d", "--rm"]], ids=["foreground", "detached"])
 def test_killed_before(inn: Inn, step: str, options: list[str]) -> None:
     killed(inn, step, [*options, "--name", "crash", IMAGE, "sleep", "0.2"])
+    swept(inn)
+
+
+@pytest.mark.parametrize("step", DETACHED_STEPS, ids=lambda step: step.rpartition(".")[2])
+@pytest.mark.parametrize("options", [["--rm"], [], ["-it"]], ids=["removed", "kept", "terminal"])
+def test_what_stays_killed_before(inn: Inn, step: str, options: list[str]) -> None:
+    """The process that is to stay beside a detached container; what is kept is one that ended."""
+    killed(inn, step, ["-d", *options, "--name", "crash", IMAGE, "sleep", "0.2"])
+    inn("rm", "-f", "crash")
+    swept(inn)
+
+
+@pytest.mark.parametrize("step", CREATE_STEPS, ids=lambda step: step.rpartition(".")[2])
+def test_create_killed_before(inn: Inn, step: str) -> None:
+    done = killed(inn, step, ["--name", "crash", IMAGE, "true"], command=["create"])
+    assert done.returncode == -signal.SIGKILL
+    assert inn("system", "prune").returncode == 0
+    inn("rm", "crash")
     swept(inn)
 
 

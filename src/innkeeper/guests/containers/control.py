@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from innkeeper.base.errors import ContainerError, MachineError, NotFoundError, UsageError
-from innkeeper.guests.containers import ending, roots
+from innkeeper.guests.containers import ending, records, roots
 from innkeeper.guests.containers.making import settings_of
 from innkeeper.guests.containers.records import Record, as_guest_error
 from innkeeper.guests.containers.subids import is_rootless
@@ -18,14 +19,19 @@ from innkeeper.guests.containers.users import resolve_user
 
 STOP_TIMEOUT_S = 10.0
 DIE_TIMEOUT_S = 10.0
+LOOK_S = 0.05
+_SIGKILL = 9
 
 
 def status_of(record: Record) -> str:
     """Return `created`, `running`, `paused`, `restarting` or `exited`."""
+    if record.data.get("fresh"):
+        return "created"
     try:
         status: str = ending.container_of(record).status()
     except NotFoundError:
-        if record.data.get("restart", "no") != "no" and record.attended():
+        again = record.data.get("restart", "no") != "no" or record.is_to_start_again
+        if again and record.attended():
             return "restarting"
         ended = record.ended() is not None or not record.attended()
         return "exited" if ended else "created"
@@ -51,13 +57,41 @@ def send(record: Record, signal: str) -> None:
     except ContainerError as error:
         raise UsageError(f"there is no signal {signal!r}", why=error.why) from None
     running(record)
-    kill_command(settings_of(record), {}, [record.id, signal])
+    try:
+        kill_command(settings_of(record), {}, [record.id, signal])
+    except ContainerError as error:
+        raise MachineError(f"container {record.name} does not run", why=str(error)) from None
+
+
+def kill(record: Record, signal: str) -> None:
+    """Send a signal that somebody asked for.
+
+    One that is meant to end it, KILL or its stop signal, also keeps its restart policy from
+    starting it again, as with docker; another (HUP, to have it read its configuration) does not.
+    """
+    from innkeeper.containers.signals import signal_number
+
+    running(record)
+    try:
+        number = signal_number(signal)
+    except ContainerError as error:
+        raise UsageError(f"there is no signal {signal!r}", why=error.why) from None
+    ends = {_SIGKILL, signal_number(record.data.get("stop_signal", "SIGTERM"))}
+    if number in ends:
+        record.ask_to_stop()
+    send(record, signal)
 
 
 def stop(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Send the image's stop signal, kill what has not ended in time, and wait for the clean-up."""
     record.ask_to_stop()
-    with suppress(MachineError):
+    end(record, timeout_s=timeout_s)
+    record.wait()
+
+
+def end(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Send the image's stop signal, and kill what has not ended in time."""
+    with suppress(MachineError, ProcessLookupError):  # it has ended meanwhile
         watch = os.pidfd_open(running(record).pid)
         try:
             if status_of(record) == "paused":
@@ -70,7 +104,25 @@ def stop(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
                 poll.poll(DIE_TIMEOUT_S * 1000)
         finally:
             os.close(watch)
-    record.wait()
+
+
+def restart(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Stop a detached container, if it runs, and start it again; return when its program runs."""
+    from innkeeper.guests.containers.detached import start_again
+
+    if not record.data.get("detach"):
+        raise MachineError(f"container {record.name} is another command's, in the foreground")
+    starts = record.data.get("starts", 0)
+    record.ask_to_start_again(by_user=True)
+    end(record, timeout_s=timeout_s)
+    while record.attended():
+        now = records.read_json(record.folder / records.RECORD) or {}
+        if now.get("starts", 0) > starts:
+            return
+        time.sleep(LOOK_S)
+    if not record.folder.is_dir():
+        raise NotFoundError(f"container {record.name} is gone")
+    start_again(record)
 
 
 def remove(record: Record, *, force: bool = False) -> None:

@@ -109,6 +109,9 @@ def sweep(*, but: str = "", ended: bool = False) -> list[str]:
     for record in every():
         if record.id == but or not record.take():
             continue
+        if record.data.get("fresh") and "command" in record.data and not ended:
+            record.release()  # `inn create` has made it, for somebody to start
+            continue
         if record.data.get("keep") and "command" in record.data and not ended:
             if record.ended() is None:
                 note_end(record, UNKNOWN_STATUS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _signal
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import GuestTimeout
@@ -13,6 +15,7 @@ from innkeeper.guests.containers import ending, making, records
 if TYPE_CHECKING:
     from innkeeper.containers.launch import Launch
     from innkeeper.containers.terminal import Terminal
+    from innkeeper.guests.containers.records import Record
     from innkeeper.guests.containers.request import ContainerRequest
     from innkeeper.guests.containers.roots import ShowProgress
 
@@ -30,7 +33,7 @@ def run(request: ContainerRequest, show: ShowProgress) -> int:
     record = records.create(request.summary())
     try:
         launch = making.make(request, record, show)
-        status = _attend(launch, request)
+        status = _attend(launch, request, record)
         end = ending.note_end(record, status)
         _tell_oom(end["oom"], request.options.memory_bytes)
     except BaseException:
@@ -49,9 +52,8 @@ def run(request: ContainerRequest, show: ShowProgress) -> int:
 _TIMED_OUT = -1
 
 
-def _attend(launch: Launch, request: ContainerRequest) -> int:
+def _attend(launch: Launch, request: ContainerRequest, record: Record) -> int:
     from innkeeper.containers import kernel as k
-    from innkeeper.containers.foreground import attend
 
     if not request.stdin:
         null = os.open(os.devnull, os.O_RDONLY)
@@ -62,13 +64,33 @@ def _attend(launch: Launch, request: ContainerRequest) -> int:
     terminal = _terminal(launch, request)
     making.launch_now(launch)
     fired = _watchdog(launch.pid, request.timeout_s) if request.timeout_s else -1
-    if terminal is not None:
-        status = attend(launch.pid, terminal)
-    else:
-        status = _wait(launch.pid)
+    with _health(record):
+        status = _wait_for(launch.pid, terminal)
     if fired >= 0 and os.read(fired, 1):
         return _TIMED_OUT
     return status
+
+
+def _wait_for(pid: int, terminal: Terminal | None) -> int:
+    from innkeeper.containers.foreground import attend
+
+    return attend(pid, terminal) if terminal is not None else _wait(pid)
+
+
+@contextmanager
+def _health(record: Record) -> Iterator[None]:
+    """Have the container's health looked at, if it is to be."""
+    if not record.data.get("health"):
+        yield
+        return
+    from innkeeper.guests.containers.streams import Ticker
+
+    record.change(started=time.time())
+    ticker = Ticker(record)
+    try:
+        yield
+    finally:
+        ticker.stop()
 
 
 def _terminal(launch: Launch, request: ContainerRequest) -> Terminal | None:

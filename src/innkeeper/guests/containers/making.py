@@ -50,6 +50,7 @@ def make(request: ContainerRequest, record: Record, show: ShowProgress) -> Launc
         "image": image.name,
         "command": config["process"]["args"],
         "stop_signal": image.config.execution.stop_signal or "SIGTERM",
+        "health": request.health.resolve(image.config.execution.healthcheck),
     }
     record.save()
     with storage_errors("make a container", record.folder):
@@ -73,8 +74,10 @@ def launch_of(record: Record) -> Launch:
 def launch_now(launch: Launch) -> None:
     """Start the container; an error has the exit status that `inn run` gives it.
 
-    The runtime's lock is given back: this process has the record's.
+    It dies with this process (PR_SET_PDEATHSIG), or what this process becomes. The runtime's lock
+    is given back: this process has the record's.
     """
+    launch.bound = True
     try:
         container = launch.make()
     except ContainerError as error:

@@ -5,9 +5,11 @@
         lock                  held (flock(2)) by the process that attends to the container
         exit.json             how it ended, once it has
         stopped               it is not to be started again by its restart policy
+        again                 it is to be started again at once, whatever that says
+        health.json           what the checks of its health have found
         runtime/ID/           the OCI runtime's own state
         config.json rootfs/   the bundle; upper/ and work/ are the overlay's
-        stdout.log stderr.log a detached container's output
+        output.log attach     a detached container's output; the socket to attach to it
     $XDG_STATE_HOME/innkeeper/names/NAME -> ID
 
 The kernel gives a lock back when its holder is killed, so what a crash left can be told from what
@@ -20,7 +22,8 @@ import fcntl
 import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +38,9 @@ from innkeeper.images.locks import try_lock
 from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.paths import make_dir, state_dir, storage_errors
 
-RECORD, EXIT, LOCK, STOPPED = "container.json", "exit.json", "lock", "stopped"
-STDOUT, STDERR = "stdout.log", "stderr.log"
+RECORD, EXIT, LOCK = "container.json", "exit.json", "lock"
+STOPPED, AGAIN, CHANGES = "stopped", "again", "changes.lock"
+LOG, ATTACH, HEALTH = "output.log", "attach", "health.json"
 ID_BYTES, SHORT = 16, 12
 MAX_RECORD_BYTES = 4 << 20
 MAX_NAME = 63
@@ -64,6 +68,11 @@ class Record:
     def runtime_root(self) -> str:
         """Where the OCI runtime keeps its state of this one container."""
         return str(self.folder / "runtime")
+
+    @property
+    def log_path(self) -> Path:
+        """Where a detached container's output is written down."""
+        return self.folder / LOG
 
     def take(self) -> bool:
         """Take the container for this process; False when another attends to it."""
@@ -99,10 +108,13 @@ class Record:
         os.ftruncate(self.lock_fd, 0)
         os.pwrite(self.lock_fd, json.dumps(end).encode(), 0)
 
-    def forget_end(self) -> None:
-        """Make it one that has not ended: it is started again."""
+    def forget_end(self, *, stopped: bool = True) -> None:
+        """Make it one that has not ended: it is started again.
+
+        That somebody wants it to stop is forgotten with `stopped` only.
+        """
         os.ftruncate(self.lock_fd, 0)
-        for name in (EXIT, STOPPED):
+        for name in (EXIT, AGAIN, HEALTH, *((STOPPED,) if stopped else ())):
             (self.folder / name).unlink(missing_ok=True)
 
     @property
@@ -113,7 +125,23 @@ class Record:
     def ask_to_stop(self) -> None:
         """Say that it is not to be started again."""
         with suppress(FileNotFoundError):  # it was removed at its end
+            (self.folder / AGAIN).unlink(missing_ok=True)
             (self.folder / STOPPED).touch()
+
+    @property
+    def is_to_start_again(self) -> bool:
+        """Whether somebody has asked for it to end and to be started again."""
+        return (self.folder / AGAIN).exists()
+
+    def ask_to_start_again(self, *, by_user: bool) -> None:
+        """Say that it is to be started again as soon as it has ended.
+
+        Only a user's wish outdoes an earlier one that it should stop.
+        """
+        with suppress(FileNotFoundError):
+            if by_user:
+                (self.folder / STOPPED).unlink(missing_ok=True)
+            (self.folder / AGAIN).touch()
 
     def attended(self) -> bool:
         """Tell whether a process attends to the container."""
@@ -131,9 +159,38 @@ class Record:
         """Write the record as a whole or not at all."""
         write_json(self.folder / RECORD, self.data)
 
+    def change(self, **values: Any) -> None:
+        """Change the record as it is on disk now, which another process may have changed."""
+        with self.changing():
+            self.data = {**self.data, **(read_json(self.folder / RECORD) or {}), **values}
+            self.save()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep other processes from changing what is written down of the container."""
+        try:
+            fd = os.open(self.folder / CHANGES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            raise NotFoundError(f"container {self.name} is gone") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
     def ended(self) -> dict[str, Any] | None:
         """Return how it ended (`status`, `at`, `oom`), or None when it has not, or nobody saw."""
         return read_json(self.folder / EXIT)
+
+    def rename(self, name: str) -> None:
+        """Give it another name, which must be free; killed in between, it has both."""
+        old = self.data.get("name", "")
+        if name == old:
+            raise UsageError(f"container {name!r} has that name already")
+        _claim(name, self.id)
+        self.change(name=name)
+        if old and _target(names_dir() / old) == self.id:
+            (names_dir() / old).unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove the folder, and the name last: until then `prune` finds what is left."""

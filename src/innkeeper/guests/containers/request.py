@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import UsageError
 from innkeeper.base.record import field, record
+from innkeeper.guests.containers.encoding import encode
 from innkeeper.guests.containers.options import BundleOptions
+from innkeeper.guests.containers.request_parts import HealthOptions, LogOptions
 
 if TYPE_CHECKING:
     from innkeeper.guests.containers.networks.options import NetworkOptions
 
 MOST_RESTARTS = 1 << 30
+POLICIES = ("no", "always", "unless-stopped", "on-failure")
 # The modes that set something up are modules of `networks/`; the others need no module.
 PLAIN_MODES = ("none", "host", "container", "ns")
 MODES: tuple[str, ...] = ()
@@ -25,7 +28,9 @@ class ContainerRequest:
     ended, until `inn rm`. `networks` is one of `none`, `host`, `container:NAME` (that container's)
     or `ns:PATH` (a namespace), or any number of networks, each as `NETWORK[:OPTION=VALUE,...]`;
     `net` says more about them. `pids_limit` None is the default.
-    `restart` is `no`, `always` or `on-failure[:N]`, of a detached container that is kept.
+    `restart` is `no`, `always`, `unless-stopped` or `on-failure[:N]`, of a detached container that
+    is kept. `stdin`: it has an input; with `stdin_once`, until the first who is attached has no
+    more.
     """
 
     image: str
@@ -34,23 +39,26 @@ class ContainerRequest:
     detach: bool = False
     keep: bool = False
     stdin: bool = False
+    stdin_once: bool = False
     timeout_s: float | None = None
     networks: tuple[str, ...] = ("none",)
     net: NetworkOptions | None = None
     pids_limit: int | None = None
     restart: str = "no"
+    log: LogOptions = field(default_factory=LogOptions)
+    health: HealthOptions = field(default_factory=HealthOptions)
     options: BundleOptions = field(default_factory=BundleOptions)
 
     def __post_init__(self) -> None:
         if self.timeout_s is not None and not 0 < self.timeout_s < 1e9:
             raise UsageError(f"timeout {self.timeout_s:g}", fix="give a number of seconds above 0")
         self._check_network()
-        if self.detach and self.options.tty:
-            raise UsageError("a detached container has no terminal", fix="leave out -t or -d")
         if self.detach and self.timeout_s is not None:
             raise UsageError("--timeout is for the foreground", fix="inn stop ends a detached one")
 
         read_policy(self.restart)
+        if self.health.on_failure == "restart" and not self.detach:
+            raise UsageError("--health-on-failure restart is for detached containers", fix="-d")
         if self.restart != "no" and not (self.detach and self.keep):
             raise UsageError("--restart is for containers that stay", fix="use -d, without --rm")
 
@@ -87,15 +95,20 @@ class ContainerRequest:
             "image": self.image, "argv": list(self.argv), "name": self.name, "detach": self.detach,
             "keep": self.keep, "networks": list(self.networks), "tty": self.options.tty,
             "memory_bytes": self.options.memory_bytes, "restart": self.restart,
+            "stdin": self.stdin, "stdin_once": self.stdin_once,
+            "log": {"driver": self.log.driver, "max_bytes": self.log.max_bytes,
+                    "max_files": self.log.max_files},
+            "request": encode(self),
         }  # fmt: skip
 
 
 def read_policy(text: str) -> tuple[str, int]:
     """Read `no`, `always` or `on-failure[:N]`; return the word, and how often at most."""
     word, colon, count = text.partition(":")
-    known = word in ("no", "always", "on-failure") and (word == "on-failure" or not colon)
+    known = word in POLICIES and (word == "on-failure" or not colon)
     if not known or (colon and not (count.isascii() and count.isdigit() and len(count) < 7)):
         raise UsageError(
-            f"there is no restart policy {text!r}", fix="give no, always or on-failure[:N]"
+            f"there is no restart policy {text!r}",
+            fix="give no, always, unless-stopped or on-failure[:N]",
         )
     return word, int(count) if colon else MOST_RESTARTS
