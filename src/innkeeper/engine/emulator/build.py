@@ -39,7 +39,7 @@ def compile_image() -> code_cache.Entry:
         access.load_slow, access.store_slow,
         mmu.walk, loop.deliver_trap,
         cells.redecode, loop.apart_cell, slow.region_load, slow.region_store,
-        slow.region_rw_pointer, install.link, slow.leaves,
+        slow.region_rw_pointer, slow.region_span_read, slow.region_span_write, install.link, slow.leaves,
         install.code_key, install.checksum, sampling.hottest,
         drop.drop_all_regions, parallel.run_alone, parallel.wake, parallel.set_lines,
         parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp, counted.run_counted,

@@ -1,6 +1,6 @@
 """A region as LLVM IR: blocks of filled-in templates, registers in slots that become SSA values.
 
-A region is a handler: `(hart, cell, budget, bank, ram)`, preserve_none, left by tail calls only. It
+A region is a handler: `(hart, cell, budget, bank)`, preserve_none, left by tail calls only. It
 has several entries; each is a little function that puts its number into the low bits of the address
 of the page's first cell. Every way out is a cold block that puts back the registers that may have
 changed, so that traps are precise. The budget is looked at where the region is entered and where
@@ -17,15 +17,20 @@ from innkeeper.engine.emulator.hart import (
     CALL_JUMP,
     CALL_LINK,
     CALL_RESUME_AT,
+    CALL_SPAN_READ,
+    CALL_SPAN_WRITE,
     CALL_STEP_AT,
     CALL_TRAP_AT,
     CODE_ENTRIES,
+    DATA_ENTRIES,
     Bank,
     CodeEntry,
+    DataEntry,
     EmuHart,
 )
 from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn, successors
 from innkeeper.engine.emulator.regions.layout import Region
+from innkeeper.engine.emulator.regions.reach import Planner, Site
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
 
@@ -74,6 +79,7 @@ class RegionEmitter:
         self.leaving, self.leaves = "", False
         self.strict = self.uses_float = False
         self.touched: set[Register] = set()
+        self.sites = Planner(flow).plan()
         self.dirty_in = self._dirty()
 
     # ---- which registers differ from what the hart holds
@@ -147,7 +153,7 @@ class RegionEmitter:
     def tail(cell: str, budget: str, function: str) -> list[str]:
         return [
             f"  musttail call preserve_nonecc void {function}"
-            f"(ptr %hart, ptr {cell}, i64 {budget}, ptr %bank, ptr %ram)",
+            f"(ptr %hart, ptr {cell}, i64 {budget}, ptr %bank)",
             "  ret void",
         ]
 
@@ -320,6 +326,10 @@ class RegionEmitter:
             self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
         if template.calls_out:
             self.beside(one, identity, dirty, labels, done)
+        start = self.name("do")
+        self.body += [f"  br label %{start}", f"{start}:"]
+        if template.access is not None:
+            labels["where"] = self.where(one, identity, done)
         if one.target is not None:
             labels["taken"] = self.edge(one, one.target, after, done + 1)
         if one.jumps:
@@ -337,8 +347,7 @@ class RegionEmitter:
             p if n % 2 == 0 else str(holes[p]).replace("$n$", str(n))
             for n, p in enumerate(template.parts)
         ]
-        start = self.name("do")
-        self.body += [f"  br label %{start}", f"{start}:", "".join(parts)]
+        self.body.append("".join(parts))
         if template.calls_out and one.falls:
             self.body += self.look_around(identity, labels["after"], onward)
         if not ends:
@@ -346,6 +355,68 @@ class RegionEmitter:
         for line in template.allocas:
             self.allocas.append(line.replace("$id$", identity))
         dirty |= after
+
+    def where(self, one: Insn, identity: str, done: int) -> str:
+        """Return the host address of an access, of which the first of a reach makes sure."""
+        site = self.sites[one.at]
+        if site.first:
+            self.check(one, site, identity, done)
+        base, where = f"%gb.{identity}", f"%gw.{identity}"
+        self.body += [
+            f"  {base} = load ptr, ptr %reach.{site.reach.number}",
+            f"  {where} = getelementptr i8, ptr {base}, i64 {site.offset}",
+        ]
+        return where
+
+    def check(self, one: Insn, site: Site, tag: str, done: int) -> None:
+        """Find the page of a reach in the TLB, else ask for it, else leave.
+
+        The entry is that of the first byte's page, its tag must be the last byte's page: so the
+        reach does not cross pages. Its slot gets the host address that belongs to the root.
+        """
+        reach = site.reach
+        low, size = reach.low - site.offset, reach.high - reach.low
+        bank_entry = Bank.FIELDS["data"][1]
+        kind = "write_tag" if reach.writes else "read_tag"
+        shift = size_of(DataEntry).bit_length() - 1
+        self.allocas.append(f"  %reach.{reach.number} = alloca ptr")
+        leave = f"unreached.{tag}"
+        self.leave_block(leave, one.at, CALL_STEP_AT, done)
+        self.body += [
+            f"  %gr.{tag} = load i64, ptr %x.{one.rs1}",
+            f"  %gl.{tag} = add i64 %gr.{tag}, {one.imm + low}",
+            f"  %gh.{tag} = add i64 %gr.{tag}, {one.imm + low + size - 1}",
+            f"  %gp.{tag} = and i64 %gh.{tag}, {-PAGE}",
+            f"  %gn.{tag} = lshr i64 %gl.{tag}, {12 - shift}",
+            f"  %gi.{tag} = and i64 %gn.{tag}, {(DATA_ENTRIES - 1) << shift}",
+            f"  %ge.{tag} = getelementptr i8, ptr %bank, i64 %gi.{tag}",
+            f"  %gt.{tag} = getelementptr i8, ptr %ge.{tag}, "
+            f"i64 {bank_entry + DataEntry.FIELDS[kind][1]}",
+            f"  %gg.{tag} = load i64, ptr %gt.{tag}, !alias.scope !2, !noalias !1",
+            f"  %gm.{tag} = icmp ne i64 %gg.{tag}, %gp.{tag}",
+            f"  br i1 %gm.{tag}, label %gmiss.{tag}, label %ghit.{tag}, !prof !90",
+            f"ghit.{tag}:",
+            f"  %ga.{tag} = getelementptr i8, ptr %ge.{tag}, "
+            f"i64 {bank_entry + DataEntry.FIELDS['addend'][1]}",
+            f"  %gd.{tag} = load ptr, ptr %ga.{tag}, !alias.scope !2, !noalias !1",
+            f"  %gf.{tag} = getelementptr i8, ptr %gd.{tag}, i64 %gr.{tag}",
+            f"  %gz.{tag} = getelementptr i8, ptr %gf.{tag}, i64 {one.imm - site.offset}",
+            f"  br label %gon.{tag}",
+            f"gon.{tag}:",
+            f"  %gs.{tag} = phi ptr [%gz.{tag}, %ghit.{tag}], [%gy.{tag}, %gfar.{tag}]",
+            f"  store ptr %gs.{tag}, ptr %reach.{reach.number}",
+        ]
+        self.cold += [
+            f"gmiss.{tag}:",
+            *self.call_out(CALL_SPAN_WRITE if reach.writes else CALL_SPAN_READ, tag),
+            f"  %gq.{tag} = call preserve_allcc ptr %fn.{tag}"
+            f"(ptr %hart, i64 %gl.{tag}, i32 {size})",
+            f"  %gx.{tag} = icmp eq ptr %gq.{tag}, null",
+            f"  br i1 %gx.{tag}, label %{leave}, label %gfar.{tag}, !prof !90",
+            f"gfar.{tag}:",
+            f"  %gy.{tag} = getelementptr i8, ptr %gq.{tag}, i64 {-reach.low}",
+            f"  br label %gon.{tag}",
+        ]
 
     def beside(
         self, one: Insn, identity: str, dirty: set[Register], labels: dict[str, str], done: int
@@ -493,7 +564,9 @@ class RegionEmitter:
             for one in block.insns:
                 assert one.template is not None
                 uses[at] |= _registers(one.template.reads, one) - written
-                if one.template.labels & {"trap", "punt", "after"} or one.template.calls_out:
+                checks = one.at in self.sites and self.sites[one.at].first
+                leaves = one.template.labels & {"trap", "punt", "after"}
+                if leaves or checks or one.template.calls_out:
                     uses[at] |= self.writes_of(block) - written
                 written |= _registers(one.template.writes, one)
             sets[at] = written
@@ -552,7 +625,7 @@ class RegionEmitter:
             f"define hidden preserve_nonecc void @entry.{n}({PARAMS}) nounwind {{\n"
             f"  %c = getelementptr i8, ptr %cell, i64 {n - at * CELL_BYTES // 2}\n"
             f"  musttail call preserve_nonecc void @region(ptr %hart, ptr %c, i64 %budget, "
-            f"ptr %bank, ptr %ram)\n  ret void\n}}"
+            f"ptr %bank)\n  ret void\n}}"
             for n, at in enumerate(self.flow.entries)
         ]
         body = "\n".join([*self.entry(), *self.lines, *self.cold, *self.refusals()])
