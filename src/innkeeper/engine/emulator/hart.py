@@ -6,7 +6,7 @@ from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, i64, u8, u16, u32, u64
 
-DATA_ENTRIES = 2048
+DATA_ENTRIES = 4096
 CODE_ENTRIES = 1024
 WALK_ENTRIES = 1024
 ASID_STAMPS = 256

@@ -19,7 +19,6 @@ from innkeeper.engine.emulator.hart import (
     CALL_RESUME_AT,
     CALL_SPAN_READ,
     CALL_SPAN_WRITE,
-    CALL_STEP_AT,
     CALL_TRAP_AT,
     CODE_ENTRIES,
     DATA_ENTRIES,
@@ -30,7 +29,7 @@ from innkeeper.engine.emulator.hart import (
 )
 from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn, successors
 from innkeeper.engine.emulator.regions.layout import Region
-from innkeeper.engine.emulator.regions.reach import Planner, Site
+from innkeeper.engine.emulator.regions.reach import Planner, Reach, Site
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
 
@@ -76,7 +75,7 @@ class RegionEmitter:
         self.allocas: list[str] = []
         self.constants: list[str] = []
         self.count = 0
-        self.leaving, self.leaves = "", False
+        self.leaving, self.leaves, self.steps_aside = "", False, False
         self.strict = self.uses_float = False
         self.touched: set[Register] = set()
         self.sites = Planner(flow).plan()
@@ -183,9 +182,46 @@ class RegionEmitter:
         ]
         self.leaves = True
 
+    def step_aside(self, label: str, at: int, done: int) -> None:
+        """Let tier 0 do an instruction of this block, and what follows.
+
+        An entry's own cell would come back here: the handler that it had before is called.
+        """
+        if not 0 <= at < PAGE:
+            self.leave_block(label, at, CALL_JUMP, done)
+            return
+        place = at * CELL_BYTES // 2
+        kept = Region.FIELDS["entry_kept"][1]
+        base, offset = "%cells", place
+        if at in self.flow.entries:
+            base, offset = "@record", kept + 8 * self.flow.entries.index(at)
+        self.cold += [
+            f"{label}:",
+            f"  %slot.{label} = getelementptr i8, ptr {base}, i64 {offset}",
+            f"  store i64 {place}, ptr %out.at",
+            f"  store i64 {done}, ptr %out.done",
+            f"  store ptr %slot.{label}, ptr %out.slot",
+            f"  br label %aside.{self.leaving}",
+        ]
+        self.steps_aside = True
+
     def way_out(self, dirty: set[Register]) -> None:
-        """Write the way out of the block that has just been written, if it is used."""
+        """Write the ways out of the block that has just been written, if they are used."""
         tag = self.leaving
+        if self.steps_aside:
+            self.cold += [
+                f"aside.{tag}:",
+                *self.put_back(dirty, f"a.{tag}"),
+                f"  %adone.{tag} = load i64, ptr %out.done",
+                f"  %ab0.{tag} = load i64, ptr %left",
+                f"  %ab1.{tag} = sub i64 %ab0.{tag}, %adone.{tag}",
+                f"  %aat.{tag} = load i64, ptr %out.at",
+                f"  %acell.{tag} = getelementptr i8, ptr %cells, i64 %aat.{tag}",
+                f"  %aslot.{tag} = load ptr, ptr %out.slot",
+                f"  %afn.{tag} = load ptr, ptr %aslot.{tag}",
+                *self.tail(f"%acell.{tag}", f"%ab1.{tag}", f"%afn.{tag}"),
+            ]
+        self.steps_aside = False
         if self.leaves:
             self.cold += [
                 f"leave.{tag}:",
@@ -320,7 +356,7 @@ class RegionEmitter:
             self.leave_block(labels["trap"], one.at, CALL_TRAP_AT, done)
         if "punt" in template.labels:
             labels["punt"] = f"punt.{identity}"
-            self.leave_block(labels["punt"], one.at, CALL_STEP_AT, done)
+            self.step_aside(labels["punt"], one.at, done)
         if "after" in template.labels:
             labels["after"] = f"after.{identity}"
             self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
@@ -381,12 +417,11 @@ class RegionEmitter:
         shift = size_of(DataEntry).bit_length() - 1
         self.allocas.append(f"  %reach.{reach.number} = alloca ptr")
         leave = f"unreached.{tag}"
-        self.leave_block(leave, one.at, CALL_STEP_AT, done)
+        self.step_aside(leave, one.at, done)
         self.body += [
             f"  %gr.{tag} = load i64, ptr %x.{one.rs1}",
             f"  %gl.{tag} = add i64 %gr.{tag}, {one.imm + low}",
-            f"  %gh.{tag} = add i64 %gr.{tag}, {one.imm + low + size - 1}",
-            f"  %gp.{tag} = and i64 %gh.{tag}, {-PAGE}",
+            *self.last_byte(reach, one, tag),
             f"  %gn.{tag} = lshr i64 %gl.{tag}, {12 - shift}",
             f"  %gi.{tag} = and i64 %gn.{tag}, {(DATA_ENTRIES - 1) << shift}",
             f"  %ge.{tag} = getelementptr i8, ptr %bank, i64 %gi.{tag}",
@@ -416,6 +451,21 @@ class RegionEmitter:
             f"gfar.{tag}:",
             f"  %gy.{tag} = getelementptr i8, ptr %gq.{tag}, i64 {-reach.low}",
             f"  br label %gon.{tag}",
+        ]
+
+    @staticmethod
+    def last_byte(reach: Reach, one: Insn, tag: str) -> list[str]:
+        """Return what computes the tag that is wanted: the page of the last byte.
+
+        A reach of one access need not add for that: its low bits say if it is aligned.
+        """
+        assert one.template is not None and one.template.access is not None
+        size = reach.high - reach.low
+        if size == one.template.access[0]:
+            return [f"  %gp.{tag} = and i64 %gl.{tag}, {-PAGE | (size - 1)}"]
+        return [
+            f"  %gh.{tag} = add i64 %gl.{tag}, {size - 1}",
+            f"  %gp.{tag} = and i64 %gh.{tag}, {-PAGE}",
         ]
 
     def beside(
@@ -493,7 +543,7 @@ class RegionEmitter:
             f"  store ptr @record, ptr %u.{tag}, !alias.scope !2, !noalias !1",
             f"  br label %step.{tag}",
         ]
-        self.leave_block(f"step.{tag}", at, CALL_STEP_AT, 0)
+        self.step_aside(f"step.{tag}", at, 0)
         return [
             f"  %left.{tag} = load i64, ptr %left",
             f"  %low.{tag} = icmp slt i64 %left.{tag}, {self.flow.instruction_count}",
@@ -513,6 +563,7 @@ class RegionEmitter:
             "  %out.at = alloca i64",
             "  %out.done = alloca i64",
             "  %out.call = alloca i64",
+            "  %out.slot = alloca ptr",
             "  %x.0 = alloca i64",
             f"  %x.{SINK} = alloca i64",
             *(f"  %{file}.{number} = alloca i64" for file, number in self.slot_order()),
@@ -603,17 +654,18 @@ class RegionEmitter:
             "  br label %refuse",
             "refuse:",
         ]
-        places = ", ".join(f"i64 {at}" for at in self.flow.entries)
+        places = ", ".join(f"i64 {at * CELL_BYTES // 2}" for at in self.flow.entries)
         count = len(self.flow.entries)
         self.constants.append(f"@places = internal constant [{count} x i64] [{places}]")
         return [
             *lines,
             "  %place.p = getelementptr i64, ptr @places, i64 %which",
             "  %place = load i64, ptr %place.p",
-            "  %again = add i64 %page, %place",
-            "  %again.p = inttoptr i64 %again to ptr",
-            *self.call_out(CALL_STEP_AT, "refuse"),
-            *self.tail("%again.p", "%budget", "%fn.refuse"),
+            "  %again = getelementptr i8, ptr %cells, i64 %place",
+            f"  %kept.p = getelementptr i8, ptr @record, i64 {Region.FIELDS['entry_kept'][1]}",
+            "  %kept.q = getelementptr i64, ptr %kept.p, i64 %which",
+            "  %fn.refuse = load ptr, ptr %kept.q",
+            *self.tail("%again", "%budget", "%fn.refuse"),
         ]
 
     def module(self, declarations: str) -> str:
