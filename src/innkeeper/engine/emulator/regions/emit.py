@@ -17,19 +17,16 @@ from innkeeper.engine.emulator.hart import (
     CALL_JUMP,
     CALL_LINK,
     CALL_RESUME_AT,
-    CALL_SPAN_READ,
-    CALL_SPAN_WRITE,
     CALL_TRAP_AT,
     CODE_ENTRIES,
-    DATA_ENTRIES,
     Bank,
     CodeEntry,
-    DataEntry,
     EmuHart,
 )
+from innkeeper.engine.emulator.regions.checks import Checks
 from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn, successors
 from innkeeper.engine.emulator.regions.layout import Region
-from innkeeper.engine.emulator.regions.reach import Planner, Reach, Site
+from innkeeper.engine.emulator.regions.reach import Planner
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
 
@@ -64,7 +61,7 @@ def _named(one: Insn) -> set[Register]:
     return {("x", n) for n in numbers} | {("f", n) for n in (numbers | {0}) if n < SINK}
 
 
-class RegionEmitter:
+class RegionEmitter(Checks):
     """Writes one region."""
 
     def __init__(self, flow: Flow, pages: list[int]) -> None:
@@ -73,6 +70,7 @@ class RegionEmitter:
         self.lines: list[str] = []
         self.cold: list[str] = []
         self.allocas: list[str] = []
+        self.inits: list[str] = []
         self.constants: list[str] = []
         self.count = 0
         self.leaving, self.leaves, self.steps_aside = "", False, False
@@ -392,82 +390,6 @@ class RegionEmitter:
             self.allocas.append(line.replace("$id$", identity))
         dirty |= after
 
-    def where(self, one: Insn, identity: str, done: int) -> str:
-        """Return the host address of an access, of which the first of a reach makes sure."""
-        site = self.sites[one.at]
-        if site.first:
-            self.check(one, site, identity, done)
-        base, where = f"%gb.{identity}", f"%gw.{identity}"
-        self.body += [
-            f"  {base} = load ptr, ptr %reach.{site.reach.number}",
-            f"  {where} = getelementptr i8, ptr {base}, i64 {site.offset}",
-        ]
-        return where
-
-    def check(self, one: Insn, site: Site, tag: str, done: int) -> None:
-        """Find the page of a reach in the TLB, else ask for it, else leave.
-
-        The entry is that of the first byte's page, its tag must be the last byte's page: so the
-        reach does not cross pages. Its slot gets the host address that belongs to the root.
-        """
-        reach = site.reach
-        low, size = reach.low - site.offset, reach.high - reach.low
-        bank_entry = Bank.FIELDS["data"][1]
-        kind = "write_tag" if reach.writes else "read_tag"
-        shift = size_of(DataEntry).bit_length() - 1
-        self.allocas.append(f"  %reach.{reach.number} = alloca ptr")
-        leave = f"unreached.{tag}"
-        self.step_aside(leave, one.at, done)
-        self.body += [
-            f"  %gr.{tag} = load i64, ptr %x.{one.rs1}",
-            f"  %gl.{tag} = add i64 %gr.{tag}, {one.imm + low}",
-            *self.last_byte(reach, one, tag),
-            f"  %gn.{tag} = lshr i64 %gl.{tag}, {12 - shift}",
-            f"  %gi.{tag} = and i64 %gn.{tag}, {(DATA_ENTRIES - 1) << shift}",
-            f"  %ge.{tag} = getelementptr i8, ptr %bank, i64 %gi.{tag}",
-            f"  %gt.{tag} = getelementptr i8, ptr %ge.{tag}, "
-            f"i64 {bank_entry + DataEntry.FIELDS[kind][1]}",
-            f"  %gg.{tag} = load i64, ptr %gt.{tag}, !alias.scope !2, !noalias !1",
-            f"  %gm.{tag} = icmp ne i64 %gg.{tag}, %gp.{tag}",
-            f"  br i1 %gm.{tag}, label %gmiss.{tag}, label %ghit.{tag}, !prof !90",
-            f"ghit.{tag}:",
-            f"  %ga.{tag} = getelementptr i8, ptr %ge.{tag}, "
-            f"i64 {bank_entry + DataEntry.FIELDS['addend'][1]}",
-            f"  %gd.{tag} = load ptr, ptr %ga.{tag}, !alias.scope !2, !noalias !1",
-            f"  %gf.{tag} = getelementptr i8, ptr %gd.{tag}, i64 %gr.{tag}",
-            f"  %gz.{tag} = getelementptr i8, ptr %gf.{tag}, i64 {one.imm - site.offset}",
-            f"  br label %gon.{tag}",
-            f"gon.{tag}:",
-            f"  %gs.{tag} = phi ptr [%gz.{tag}, %ghit.{tag}], [%gy.{tag}, %gfar.{tag}]",
-            f"  store ptr %gs.{tag}, ptr %reach.{reach.number}",
-        ]
-        self.cold += [
-            f"gmiss.{tag}:",
-            *self.call_out(CALL_SPAN_WRITE if reach.writes else CALL_SPAN_READ, tag),
-            f"  %gq.{tag} = call preserve_allcc ptr %fn.{tag}"
-            f"(ptr %hart, i64 %gl.{tag}, i32 {size})",
-            f"  %gx.{tag} = icmp eq ptr %gq.{tag}, null",
-            f"  br i1 %gx.{tag}, label %{leave}, label %gfar.{tag}, !prof !90",
-            f"gfar.{tag}:",
-            f"  %gy.{tag} = getelementptr i8, ptr %gq.{tag}, i64 {-reach.low}",
-            f"  br label %gon.{tag}",
-        ]
-
-    @staticmethod
-    def last_byte(reach: Reach, one: Insn, tag: str) -> list[str]:
-        """Return what computes the tag that is wanted: the page of the last byte.
-
-        A reach of one access need not add for that: its low bits say if it is aligned.
-        """
-        assert one.template is not None and one.template.access is not None
-        size = reach.high - reach.low
-        if size == one.template.access[0]:
-            return [f"  %gp.{tag} = and i64 %gl.{tag}, {-PAGE | (size - 1)}"]
-        return [
-            f"  %gh.{tag} = add i64 %gl.{tag}, {size - 1}",
-            f"  %gp.{tag} = and i64 %gh.{tag}, {-PAGE}",
-        ]
-
     def beside(
         self, one: Insn, identity: str, dirty: set[Register], labels: dict[str, str], done: int
     ) -> None:
@@ -568,6 +490,7 @@ class RegionEmitter:
             f"  %x.{SINK} = alloca i64",
             *(f"  %{file}.{number} = alloca i64" for file, number in self.slot_order()),
             *self.allocas,
+            *self.inits,
             "  store i64 0, ptr %x.0",
             f"  store i64 0, ptr %x.{SINK}",
             "  %cell.i = ptrtoint ptr %cell to i64",

@@ -5,6 +5,9 @@ constant. Accesses off one root, near each other, form a `Reach`: the first of t
 all of it lies in one page that may be read, or written if any of them stores; the rest need no check.
 Where the check fails the region leaves before that first access, and tier 0 does them one by one.
 
+A reach in a loop whose root changes by constants remembers its last page, and looks at the TLB only
+where it comes to another.
+
 A reach spans a block, and the blocks that only control from there can enter. Stores of those
 blocks may never happen, so they join only what is written anyway.
 """
@@ -16,7 +19,7 @@ from collections.abc import Hashable
 
 from innkeeper.base.record import field, record
 from innkeeper.engine.emulator.regions.flow import Block, Flow, Insn, successors
-from innkeeper.isa.riscv.hart import SINK
+from innkeeper.engine.emulator.regions.loops import innermost_loops, moves_evenly
 
 MAX_REACH_BYTES = 256
 """The wider a reach, the likelier it crosses a page."""
@@ -34,6 +37,8 @@ class Reach:
     low: int
     high: int
     writes: bool
+    kept: bool
+    """It is likely to stay in one page while a loop turns: that page is remembered."""
 
     def takes(self, low: int, high: int) -> bool:
         """Tell whether some more bytes leave it small enough."""
@@ -72,6 +77,7 @@ class Planner:
         self.flow = flow
         self.sites: dict[int, Site] = {}
         self.count = 0
+        self.loops = innermost_loops(flow)
 
     def plan(self) -> dict[int, Site]:
         """Return the site of every load and store, by address."""
@@ -102,7 +108,7 @@ class Planner:
             if one.template.calls_out:
                 known.symbols = {n: ((one.at, n), 0) for n in range(1, 32)}
                 known.open = {}
-            for number in _written(one):
+            for number in one.written():
                 known.symbols[number] = self.result(one, known)
 
     def meet(self, block: Block, one: Insn, known: Known) -> None:
@@ -120,9 +126,19 @@ class Planner:
                 self.sites[one.at] = Site(reach, low, False)
                 return
         self.count += 1
-        reach = Reach(self.count, block.at, low, low + size, writes)
+        kept = self.stays(block, root)
+        reach = Reach(self.count, block.at, low, low + size, writes, kept)
         some.append(reach)
         self.sites[one.at] = Site(reach, low, True)
+
+    def stays(self, block: Block, root: Hashable) -> bool:
+        """Tell whether a root changes by constants at most while the innermost loop turns."""
+        body = self.loops.get(block.at)
+        if body is None:
+            return False
+        if isinstance(root, int):
+            return moves_evenly(self.flow, body, root)
+        return root in ("page", "zero")
 
     @staticmethod
     def symbol(register: int, known: Known) -> Symbol:
@@ -133,7 +149,7 @@ class Planner:
         """Return what an instruction leaves in its register."""
         assert one.template is not None
         name = one.template.base
-        if name == "addi":
+        if one.is_addi:
             root, base = self.symbol(one.rs1, known)
             return root, base + one.imm
         if name == "add" and 0 in (one.rs1, one.rs2):
@@ -143,11 +159,3 @@ class Planner:
         if name == "lui":
             return "zero", one.imm
         return (one.at, one.rd), 0
-
-
-def _written(one: Insn) -> list[int]:
-    """Return the integer registers that an instruction writes."""
-    assert one.template is not None
-    names = [name for file, name in one.template.writes if file == "x"]
-    numbers = [int(n) if n.isdecimal() else getattr(one, n) for n in names]
-    return [n for n in numbers if n not in (0, SINK)]
