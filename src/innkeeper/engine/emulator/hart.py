@@ -39,10 +39,12 @@ PARKED = 0xFFFFFFFFFFFFFFFF
 NO_PAGE = 0xFFFFFFFFFFFFFFFF
 """The number of no RAM page."""
 CALL_JUMP, CALL_TRAP_AT, CALL_STEP_AT, CALL_RESUME_AT = 0, 1, 2, 3
-CALL_LOAD, CALL_STORE, CALL_RW_POINTER, CALL_LINK, CALL_SPAN_READ, CALL_SPAN_WRITE = range(4, 10)
+CALL_LOAD, CALL_STORE, CALL_RW_POINTER, CALL_LINK = 4, 5, 6, 7
+CALL_SPAN_READ, CALL_SPAN_WRITE, CALL_SPAN_BOTH = 8, 9, 10
 CALLED = (
     "jump", "region.trap_at", "region.step_at", "region.resume_at", "region.load", "region.store",
     "region.rw_pointer", "region.link", "region.span_read", "region.span_write",
+    "region.span_both",
 )  # fmt: skip
 """`EmuHart.calls`: where a region finds what it may go to (the first four) or call."""
 
@@ -184,7 +186,7 @@ class Code(Struct):
 class EmuHart(Hart):
     """A hart as tier 0 runs it."""
 
-    calls: Array[u64, 10]
+    calls: Array[u64, 11]
     """The addresses of what regions need: `CALL_...`."""
     callable: Ptr[u64]
     """The addresses of all functions of the emulator, by the order of their names."""

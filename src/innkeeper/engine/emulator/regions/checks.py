@@ -7,6 +7,7 @@ never crosses pages. What is found is an *addend*, the host's address less the g
 from __future__ import annotations
 
 from innkeeper.engine.emulator.hart import (
+    CALL_SPAN_BOTH,
     CALL_SPAN_READ,
     CALL_SPAN_WRITE,
     DATA_ENTRIES,
@@ -51,7 +52,7 @@ class Checks:
             self.look_at_kept(reach, one, tag)
             arrivals.append(f"[%gk.{tag}, %gkept.{tag}]")
         self.look_at_tlb(reach, tag)
-        self.ask(reach, tag)
+        self.ask(reach, one, tag)
         self.body += [
             f"gon.{tag}:",
             f"  %gs.{tag} = phi ptr {', '.join(arrivals)}",
@@ -132,12 +133,15 @@ class Checks:
             f"  br label %gon.{tag}",
         ]
 
-    def ask(self, reach: Reach, tag: str) -> None:
+    def ask(self, reach: Reach, one: Insn, tag: str) -> None:
         """Ask for what the TLB does not have, and leave if it may not be had."""
-        size = reach.high - reach.low
+        assert one.template is not None and one.template.access is not None
+        size, which = reach.high - reach.low, CALL_SPAN_READ
+        if reach.writes:
+            which = CALL_SPAN_WRITE if one.template.access[1] else CALL_SPAN_BOTH
         self.cold += [
             f"gmiss.{tag}:",
-            *self.call_out(CALL_SPAN_WRITE if reach.writes else CALL_SPAN_READ, tag),
+            *self.call_out(which, tag),
             f"  %gq.{tag} = call preserve_allcc ptr %fn.{tag}"
             f"(ptr %hart, i64 %gl.{tag}, i32 {size})",
             f"  %gx.{tag} = icmp eq ptr %gq.{tag}, null",

@@ -73,6 +73,11 @@ on:
   ret ptr %where
 }}
 
+{called.format("ptr", "region.span_both", "ptr %hart, i64 %va, i32 %size")}
+  %where = call ptr @slow.region_span_both(ptr %hart, i64 %va, i32 %size)
+  ret ptr %where
+}}
+
 {called.format("i64", "region.link", "ptr %hart, ptr %record, i64 %va, i64 %page")}
   %record.i = ptrtoint ptr %record to i64
   %ok = call i64 @install.link(ptr %hart, i64 %record.i, i64 %va, i64 %page)

@@ -1,12 +1,12 @@
 """Which loads and stores of a region share one look at the TLB.
 
 Addresses are followed as a *root*, the unknown value that a register had at some place, plus a
-constant. Accesses off one root, near each other, form a `Reach`: the first of them checks once that
-all of it lies in one page that may be read, or written if any of them stores; the rest need no check.
-Where the check fails the region leaves before that first access, and tier 0 does them one by one.
+constant. Accesses off one root, near each other, form a `Reach`: the first of them checks once
+that all of it lies in one page that may be read, or written if any of them stores; the rest need
+no check. Where it fails the region leaves before that access, and tier 0 does them one by one.
 
-A reach in a loop whose root changes by constants remembers its last page, and looks at the TLB only
-where it comes to another.
+A reach in a loop whose root changes by constants remembers its last page, and looks at the TLB
+only where it comes to another.
 
 A reach spans a block, and the blocks that only control from there can enter. Stores of those
 blocks may never happen, so they join only what is written anyway.
