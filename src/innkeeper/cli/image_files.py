@@ -100,7 +100,7 @@ def save(names: tuple[str, ...], target: Path | None, kind: str, platform: str |
 @click.option("--workdir", "-w", default="", metavar="DIR", help="The working directory.")
 @click.option("--user", "-u", default="", help="The user commands run as.")
 def import_(source: Path, name: str, arch: str | None, **options: Any) -> None:
-    """Make the OCI image NAME of a root file system: a folder or a tar archive."""
+    """Make the OCI image NAME of a root file system: a folder, or a tar archive (`-`: stdin)."""
     from innkeeper.images.oci.imports import import_rootfs
     from innkeeper.images.oci.platforms import host_platform, parse_platform
 

@@ -43,6 +43,8 @@ COMMANDS = {
     "diff": ("container_files", "List what a container has changed in its files."),
     "commit": ("container_files", "Make an image of a container."),
     "cp": ("container_files", "Copy a file out of a container, or into one."),
+    "export": ("container_move", "Write a container as a stream, to move it."),
+    "import": ("container_move", "Make a container of such a stream."),
     "system": ("system", "Clean up after crashes."),
     "cpu": ("cpu", "Assemble, disassemble, run and trace programs without an OS."),
     "doctor": ("doctor", "Say what works on this host, and why not."),
@@ -75,6 +77,14 @@ class LazyGroup(click.Group):
         command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; click would end with 1 when nobody reads the output any more."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _forget_stdout()
+            raise click.exceptions.Exit(BROKEN_PIPE) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list from `COMMANDS`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from typing import IO, Protocol
+from typing import IO, Protocol, Self
 
 from innkeeper.images.tarsafe import Entry, Kind
 
@@ -55,6 +55,15 @@ class TarOut:
     ) -> None:
         """Write a file of root's from a stream."""
         self.entry(Entry(path, Kind.FILE, mode, 0, 0, mtime, size=size), data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:  # else its destructor would write an end to what has none
+            self._tar.fileobj.closed = True  # type: ignore[union-attr, attr-defined, unused-ignore]
 
     def close(self) -> None:
         """Write the archive's end."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from innkeeper.guests.containers.records import Record
     from innkeeper.guests.containers.request import ContainerRequest
     from innkeeper.guests.containers.roots import ShowProgress
+    from innkeeper.images.oci.image import Image
 
 MAX_TOLD_BYTES = 65536
 _STARTED = "0"
@@ -41,11 +42,14 @@ def start(request: ContainerRequest, show: ShowProgress) -> str:
     return record.id
 
 
-def create(request: ContainerRequest, show: ShowProgress) -> Record:
-    """Make a container and do not start it: `start_again` does."""
+def create(request: ContainerRequest, show: ShowProgress, image: Image | None = None) -> Record:
+    """Make a container and do not start it: `start_again` does.
+
+    `image` is one that the request's name does not find.
+    """
     record = records.create({**request.summary(), "fresh": True})
     try:
-        making.make(request, record, show)
+        making.make(request, record, show, image)
         ending.keep(record)
     except BaseException:
         ending.remove(record)

@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from innkeeper.containers.launch import Launch
     from innkeeper.guests.containers.request import ContainerRequest
     from innkeeper.guests.containers.roots import ShowProgress
+    from innkeeper.images.oci.image import Image
 
 CGROUP_PARENT = "/innkeeper"
 MAX_HOST_FILE_BYTES = 1 << 20
 _MAX_HOSTNAME = 63
 
 
-def make(request: ContainerRequest, record: Record, show: ShowProgress) -> Launch:
-    """Make everything but the container itself, in the record's folder."""
-    image, rootfs = roots.make_root(request, record, show)
+def make(
+    request: ContainerRequest, record: Record, show: ShowProgress, given: Image | None = None
+) -> Launch:
+    """Make everything but the container itself, in the record's folder.
+
+    `given` is an image that the request's name does not find.
+    """
+    image, rootfs = roots.make_root(request, record, show, given)
     hostname = (request.options.hostname or request.name or record.id[:12])[:_MAX_HOSTNAME]
     if request.mode not in PLAIN_MODES:
         from innkeeper.guests.containers import networks

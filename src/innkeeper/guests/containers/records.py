@@ -239,6 +239,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_free(name: str) -> None:
+    """Refuse a name that a container has."""
+    other = _target(names_dir() / name)
+    if other and (containers_dir() / other).is_dir():
+        raise MachineError(f"there is a container {name!r} already", fix=f"inn rm {name}")
+
+
 def _claim(name: str, container: str) -> None:
     """Give a name to a container; one whose container is gone is free."""
     link = make_dir(names_dir()) / check_name(name)

@@ -49,16 +49,21 @@ _BUILT = ("busybox", "debian")
 
 
 def make_root(
-    request: ContainerRequest, record: Record, show: ShowProgress
+    request: ContainerRequest, record: Record, show: ShowProgress, given: Image | None = None
 ) -> tuple[Image | ReadyImage, RootfsMount]:
-    """Return the image for this host and its root; progress is shown of what takes long."""
+    """Return the image for this host and its root; progress is shown of what takes long.
+
+    `given` is the image, when the request's name does not lead to it.
+    """
     machine, rootless = os.uname().machine, is_rootless()
     mapped = rootless and own_maps().several
     arch = _GO_NAMES.get(machine, machine)
-    ready = find_ready(request.image, arch=arch, rootless=rootless, mapped=mapped)
+    ready = None
+    if given is None:
+        ready = find_ready(request.image, arch=arch, rootless=rootless, mapped=mapped)
     image: Image | ReadyImage
-    if ready is not None:
-        image = ready
+    if given is not None or ready is not None:
+        image = given or ready  # type: ignore[assignment]
     else:
         with show() as progress:
             image = _find_or_build(request.image, progress)

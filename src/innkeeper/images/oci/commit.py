@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from innkeeper.base.errors import ImageError, NotFoundError
+from innkeeper.base.record import replace
 from innkeeper.images.oci.changes import Change, Differ, write_changes, write_union
 from innkeeper.images.oci.content import ContentStore
 from innkeeper.images.oci.documents import (
@@ -74,12 +75,22 @@ def commit(
 
 def export(container_dir: Path, store: ContentStore, out: IO[bytes]) -> None:
     """Write a container's whole root file system as one tar archive."""
+    with TarOut(out) as tar:
+        export_into(container_dir, store, tar)
+
+
+def export_into(container_dir: Path, store: ContentStore, tar: TarOut) -> None:
+    """Write a container's whole root file system into an archive."""
     record, found = open_rootfs(container_dir, store)
     roots = [found.path] if record.kind == COPY else [cast("Path", found.upper), *found.lower]
     with storage_errors("export a container", container_dir), Union(roots) as union:
-        tar = TarOut(out)
         write_union(union, tar)
-        tar.close()
+
+
+def image_of(container_dir: Path, store: ContentStore) -> Image:
+    """Return the image that a container was made from; it needs no name any more."""
+    record = open_rootfs(container_dir, store)[0]
+    return read_image(store, record.image, _descriptor(record))
 
 
 def image_from_layer(
@@ -99,18 +110,46 @@ def image_from_layer(
     """
     reference = Reference.parse(name)
     with store.in_use():
-        layer, diff_id = make_layer(store, write)
-        document: dict[str, Any] = {
-            "architecture": platform.architecture,
-            "os": platform.os,
-            **({"variant": platform.variant} if platform.variant else {}),
-            "config": dict(config or {}),
-            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        }
-        _note(document, author="", comment="", created_by=created_by)
+        document, layer = _one_layer(store, write, platform, config or {}, created_by)
         return keep_image(
             store, reference.tagged, document, [layer], annotations=annotations, add=add
         )
+
+
+def nameless_image(
+    store: ContentStore,
+    name: str,
+    write: Callable[[TarOut], object],
+    *,
+    platform: Platform,
+    config: Mapping[str, Any],
+    created_by: str,
+) -> Image:
+    """Make an image of one layer that no name leads to; its own is `name@DIGEST`.
+
+    So it is never taken for the image that has that name here. `prune` removes it unless something
+    holds on to it before the caller gives `store.in_use()` back.
+    """
+    document, layer = _one_layer(store, write, platform, config, created_by)
+    made = _put_image(store, name, document, [layer])
+    return replace(made, name=f"{name}@{made.descriptor.digest}")
+
+
+def _one_layer(
+    store: ContentStore, write: Callable[[TarOut], object], platform: Platform,
+    config: Mapping[str, Any], created_by: str,
+) -> tuple[dict[str, Any], Descriptor]:  # fmt: skip
+    """Return the configuration of an image of one layer, and the layer."""
+    layer, diff_id = make_layer(store, write)
+    document: dict[str, Any] = {
+        "architecture": platform.architecture,
+        "os": platform.os,
+        **({"variant": platform.variant} if platform.variant else {}),
+        "config": dict(config),
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+    _note(document, author="", comment="", created_by=created_by)
+    return document, layer
 
 
 def keep_image(
@@ -123,6 +162,15 @@ def keep_image(
     add: bool = False,
 ) -> Image:
     """Keep an image of these layers under a name."""
+    image = _put_image(store, name, config, layers, annotations)
+    store.tag(name, _beside(store, image) if add else image.descriptor)
+    return image
+
+
+def _put_image(
+    store: ContentStore, name: str, config: dict[str, Any], layers: Sequence[Descriptor],
+    annotations: Mapping[str, str] | None = None,
+) -> Image:  # fmt: skip
     text = encode(config)
     checked = decode(text, Config, what="the new image's configuration")
     manifest = Manifest(
@@ -133,9 +181,7 @@ def keep_image(
         annotations=dict(annotations) if annotations else None,
     )
     target = store.put(encode(manifest), media_type=MANIFEST)
-    image = Image(name=name, descriptor=target, manifest=manifest, config=checked, store=store)
-    store.tag(name, _beside(store, image) if add else target)
-    return image
+    return Image(name=name, descriptor=target, manifest=manifest, config=checked, store=store)
 
 
 def make_layer(store: ContentStore, write: Callable[[TarOut], object]) -> tuple[Descriptor, str]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 from innkeeper.base.errors import ImageError, NotFoundError
 from innkeeper.images.paths import storage_errors
@@ -135,11 +135,25 @@ class ArchiveFiles:
 
 
 def open_any(file: IO[bytes], *, name: str, limit: int) -> Unpacked:
-    """Decompress `file`, whatever of gzip, zstd, xz or nothing its first bytes say."""
+    """Decompress `file`, a pipe for one, whatever of gzip, zstd, xz or nothing it begins as."""
     start = file.read(6)
-    file.seek(-len(start), os.SEEK_CUR)
+    if file.seekable():
+        file.seek(-len(start), os.SEEK_CUR)
+    else:
+        file = cast("IO[bytes]", _Rejoined(start, file))
     suffix = next((ending for magic, ending in _MAGIC if start.startswith(magic)), "")
     return open_unpacked(file, suffix=suffix, name=name, limit=limit)
+
+
+class _Rejoined:
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, start: bytes, rest: IO[bytes]) -> None:
+        self._start, self._rest = start, rest
+
+    def read(self, size: int, /) -> bytes:
+        found, self._start = self._start[:size], self._start[size:]
+        return found + self._rest.read(size - len(found)) if len(found) < size else found
 
 
 def split(path: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,9 @@ from innkeeper.images.oci.layers import MAX_LAYER_BYTES
 from innkeeper.images.oci.union import Union
 from innkeeper.images.paths import storage_errors
 from innkeeper.images.tarout import TarOut
-from innkeeper.images.tarsafe import Kind, TarReader
+from innkeeper.images.tarsafe import Entry, Kind, Readable, TarReader
+
+STDIN = Path("-")
 
 
 def import_rootfs(
@@ -32,10 +35,12 @@ def import_rootfs(
 ) -> Image:
     """Make an image of a folder, or of a tar archive (compressed or not), and keep it as `name`.
 
+    `STDIN` is an archive on standard input.
+
     A folder's owners are taken as they are on this host. The archive is hostile: a path that
     leads out of it, or a name that a layer would take for a mark of deletion, is an error.
     """
-    if not source.exists():
+    if source != STDIN and not source.exists():
         raise NotFoundError(f"{source} does not exist")
     write = _folder if source.is_dir() else _archive
     with storage_errors("import a root file system", source):
@@ -55,17 +60,39 @@ def _folder(source: Path, tar: TarOut) -> None:
 
 
 def _archive(source: Path, tar: TarOut) -> None:
+    if source == STDIN:
+        _copy(sys.stdin.buffer, "standard input", tar)
+        return
     with source.open("rb") as file:
-        stream = open_any(file, name=source.name, limit=MAX_LAYER_BYTES)
-        for entry, data in TarReader(stream, name=source.name):
-            path = "/".join(split(entry.path))
-            if any(part.startswith(".wh.") for part in path.split("/")):
-                raise _whiteout(source)
-            target = "/".join(split(entry.target)) if entry.kind is Kind.HARDLINK else entry.target
-            tar.entry(replace(entry, path=path or ".", target=target), cast("IO[bytes]", data))
+        _copy(file, source.name, tar)
 
 
-def _whiteout(source: Path) -> ImageError:
+def _copy(file: IO[bytes], name: str, tar: TarOut) -> None:
+    stream = open_any(file, name=name, limit=MAX_LAYER_BYTES)
+    for entry, data in TarReader(stream, name=name):
+        copy_entry(entry, data, tar, name=name)
+
+
+def copy_entry(entry: Entry, data: Readable, tar: TarOut, *, name: str, below: str = "") -> None:
+    """Copy an entry of a hostile archive into a layer, if it may stand in one.
+
+    With `below`, its paths have to begin with that folder, which they are then without.
+    """
+    path = _path(entry.path, name, below)
+    if any(part.startswith(".wh.") for part in path.split("/")):
+        raise _whiteout(name)
+    target = _path(entry.target, name, below) if entry.kind is Kind.HARDLINK else entry.target
+    tar.entry(replace(entry, path=path or ".", target=target), cast("IO[bytes]", data))
+
+
+def _path(text: str, name: str, below: str) -> str:
+    parts = split(text)
+    if below and parts[:1] != [below]:
+        raise ImageError(f"{name} has a file at a wrong place", why=repr(text[:200]))
+    return "/".join(parts[1:] if below else parts)
+
+
+def _whiteout(source: object) -> ImageError:
     return ImageError(
         f"{source} cannot become a layer",
         why="a file's name begins with .wh., which in a layer means that another is deleted",
