@@ -27,6 +27,9 @@ MODULES = (
 )  # fmt: skip
 """Where the instructions are described."""
 
+V.instructions.sort(key=lambda one: (one.match, one.mask))
+# They are numbered, and some of those modules may have been imported before, in whatever order.
+
 VECTOR = (
     V,
     ZVBB,
