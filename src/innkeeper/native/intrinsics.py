@@ -33,6 +33,17 @@ def noinline(function: F) -> F:
     return function
 
 
+def leaf(function: F) -> F:
+    """Ask for a function that stays out of line though it is no slow path.
+
+    It touches only what its arguments point to, and cannot raise: its caller need not have put
+    anything back into the hart.
+    """
+    function.__inline__ = False  # type: ignore[attr-defined]
+    function.__leaf__ = True  # type: ignore[attr-defined]
+    return function
+
+
 @intrinsic
 def sdiv(a: Any, b: Any) -> Any:
     """Divide signed integers, rounding toward zero; `b` is not 0, and not -1 for the minimum."""

@@ -249,7 +249,7 @@ class Emulator:
             "mcause", "mtval", "mcounteren", "menvcfg", "stvec", "sscratch", "sepc", "scause",
             "stval", "scounteren", "senvcfg", "satp", "irq_lines", "timer_lines", "fflags", "frm",
             "fp_ready", "wfi", "yielding", "sbi_enabled", "trap_pending", "exit_reason",
-            "host_error", "vl", "vstart", "vxrm", "vxsat", "v_sew", "v_lmul",
+            "host_error", "vl", "vstart", "vxrm", "vxsat", "v_sew", "v_lmul", "v_whole",
         ):  # fmt: skip
             setattr(raw, name, 0)
         for n in range(len(raw.v)):

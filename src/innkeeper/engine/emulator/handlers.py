@@ -19,6 +19,7 @@ from innkeeper.engine.emulator.hart import (
     EmuHart,
 )
 from innkeeper.engine.emulator.hostcrypto import CryptoLowering
+from innkeeper.engine.emulator.hostvector import ShortForms, VectorLowering
 from innkeeper.isa.riscv import access
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Instruction
@@ -38,7 +39,7 @@ def size_value(kind: Any) -> Value:
     return Value(u32, str(kind.BITS // 8))
 
 
-class EngineCompiler(CryptoLowering, FloatLowering, FunctionCompiler):
+class EngineCompiler(VectorLowering, CryptoLowering, FloatLowering, FunctionCompiler):
     """Compiles the engine's ordinary functions: memory goes the long way."""
 
     RAISING = frozenset({"load", "store", "rw_pointer"})
@@ -97,7 +98,7 @@ class EngineCompiler(CryptoLowering, FloatLowering, FunctionCompiler):
         self.emit(f"call void @{EXECUTE}(ptr {self.expr(nodes[0]).ir})")
 
 
-class HandlerCompiler(EngineCompiler):
+class HandlerCompiler(ShortForms, EngineCompiler):
     """Compiles one instruction's meaning into one handler."""
 
     def __init__(
@@ -147,20 +148,19 @@ class HandlerCompiler(EngineCompiler):
             self.fall_off()
 
     def call_function(self, function: Any, nodes: list[ast.expr]) -> Value | None:
-        """Leave rare floating-point cases to the long handler: the quick one needs no frame then.
+        """Leave rare cases to the long handler: the quick one needs no frame then.
 
         Nothing has been changed by then that doing it again would change differently.
         """
         target = self.module.replacements.get(function, function)
         if target is self.signature.function:
             target = function
-        rare = self.quick and self.instruction.extension in QUICK_ONLY
+        rare = self.hands_over or (self.quick and self.instruction.extension in QUICK_ONLY)
         if not rare or getattr(target, "__inline__", True) is not False:
             return super().call_function(function, nodes)
-        self.uses_memory = True
-        if self.slow_label is None:
-            self.slow_label = self.fresh("rare")
-        return self.give_up(self.slow_label, target, nodes)
+        if getattr(target, "__leaf__", False):
+            return super().call_function(function, nodes)
+        return self.give_up(self.long_form(), target, nodes)
 
     def give_up(self, label: str, target: Any, nodes: list[ast.expr]) -> Value | None:
         """Go to `label` instead of calling `target`; what follows is never reached."""

@@ -14,6 +14,7 @@ from innkeeper.isa.riscv.hart import NS_PER_TICK, VLEN, Hart
 from innkeeper.isa.riscv.mmu import flush_translations, switch_address_space
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.trap import pending
+from innkeeper.isa.riscv.v_whole import keep_whole
 from innkeeper.native.intrinsics import addr, atomic_rmw, is_null, noinline, ref
 from innkeeper.native.types import u8, u32, u64
 
@@ -201,6 +202,7 @@ def write_vector(h: Hart, number: u32, value: u64) -> None:
         h.vxsat = u32(value) & 1
         h.vxrm = (u32(value) >> 1) & 3
     h.mstatus = h.mstatus | (st.VS | st.SD)
+    keep_whole(h)
 
 
 @noinline
@@ -378,6 +380,7 @@ def write_status(h: Hart, value: u64, writable: u64) -> None:
     if ((fresh ^ before) & st.MXR) != 0:
         flush_translations(h)
     fp_update_ready(h)
+    keep_whole(h)
 
 
 def write_satp(h: Hart, value: u64) -> None:

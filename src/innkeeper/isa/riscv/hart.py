@@ -53,7 +53,9 @@ class Hart(Struct):
 
     `v` holds the vector registers one after the other, VLEN (128) bits each. `v_sew` and `v_lmul`
     are what `vtype` says: the base-2 logarithms of SEW in bytes and of LMUL. An instruction works
-    in `v_result` and `v_scalar`, which have the size of the largest register group.
+    in `v_result` and `v_scalar`, which have the size of the largest register group. `v_whole` is
+    `v_sew` + 1 while unmasked operands fill the `v_count` registers of their groups and all else
+    allows short forms (`v_whole.py`), or 0, which is always right.
     """
 
     x: Array[u64, 33]
@@ -142,3 +144,5 @@ class Hart(Struct):
     vxsat: u32
     v_sew: u32
     v_lmul: i32
+    v_whole: u32
+    v_count: u32

@@ -36,6 +36,7 @@ def interrupt_to_take(h: Hart) -> u64:
 @noinline
 def enter_trap(h: Hart, cause: u64, tval: u64, pc: u64) -> None:
     """Take a trap from `pc`: registers, privilege and the vector, into `h.pc`."""
+    h.v_whole = u32(0)  # vstart may be where a vector instruction got to
     if cause == ECALL_S and h.sbi_enabled != 0:
         h.pc = pc + 4
         sbi_ecall(h)

@@ -21,7 +21,17 @@ from innkeeper.isa.riscv.v_state import (
     start_vv,
     start_vx,
 )
-from innkeeper.native.intrinsics import inline, noinline, ptr_cast
+from innkeeper.isa.riscv.v_whole import (
+    SEW32,
+    pattern,
+    register,
+    set_block,
+    spread,
+    unaligned,
+    whole_merge,
+    whole_width,
+)
+from innkeeper.native.intrinsics import inline, noinline, ptr_cast, ptr_offset, ref
 from innkeeper.native.types import Const, Ptr, i64, u8, u64
 
 Element = Callable[..., Any]
@@ -205,4 +215,44 @@ def merge(a: u64, b: u64, c: bool) -> u64:
 
 forms("vadc", "010000", WITH_MASK, OPI, vm=MASKED, suffix="m", op=adc)
 forms("vsbc", "010010", chosen(WITH_MASK, "vv vx"), OPI, vm=MASKED, suffix="m", op=sbc)
-forms("vmerge", "010111", WITH_MASK, OPI, vm=MASKED, suffix="m", op=merge)
+
+
+@inline
+def cannot_merge(h: Hart, i: Operands, y: u8) -> bool:
+    """Tell whether a merge must go the general way; no operand may be v0, which is the mask."""
+    if whole_width(h) < SEW32 or unaligned(h, i.rd | i.rs2 | y):
+        return True
+    return i.rd == 0 or i.rs2 == 0 or y == 0
+
+
+def merge_vv(h: Hart, i: Operands) -> None:
+    if cannot_merge(h, i, i.rs1):
+        masked_vv(h, i, merge)
+    else:
+        whole_merge(h, i, register(h, i.rs1), u64(1))
+
+
+@inline
+def merge_scalar(h: Hart, i: Operands, value: u64) -> None:
+    """Merge vs2 and one value."""
+    scalar = ptr_offset(ref(h, "v_scalar"), u8, u64(0))
+    set_block(scalar, u64(0), spread(pattern(h, value)))
+    whole_merge(h, i, scalar, u64(0))
+
+
+def merge_vx(h: Hart, i: Operands) -> None:
+    if cannot_merge(h, i, i.rs2):
+        masked_vx(h, i, merge)
+    else:
+        merge_scalar(h, i, h.x[i.rs1])
+
+
+def merge_vi(h: Hart, i: Operands) -> None:
+    if cannot_merge(h, i, i.rs2):
+        masked_vi(h, i, merge)
+    else:
+        merge_scalar(h, i, u64(i.imm))
+
+
+MERGE = {"vv": merge_vv, "vx": merge_vx, "vi": merge_vi}
+forms("vmerge", "010111", MERGE, OPI, vm=MASKED, suffix="m")

@@ -10,6 +10,7 @@ from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.v_state import (
     MAX_SEW_LOG2,
     NONE,
+    SINGLE,
     U,
     begin,
     check_accumulator,
@@ -19,6 +20,7 @@ from innkeeper.isa.riscv.v_state import (
     start_vv,
     start_vx,
 )
+from innkeeper.isa.riscv.v_whole import LANES, not_in_lanes, whole_vv, whole_vx
 from innkeeper.native.intrinsics import inline, noinline, ptr_cast
 from innkeeper.native.types import Const, Ptr, u8, u64
 
@@ -75,21 +77,45 @@ def loop3(h: Hart, i: Operands, y: Ptr[u8], op: Const, a: Const, b: Const, d: Co
 def binary_vv(
     h: Hart, i: Operands, op: Const, a: Const, b: Const, k2: Const, k1: Const, kd: Const
 ) -> None:
-    apply2(h, i, start_vv(h, i, kd, k2, k1), op, a, b, k2, k1, kd)
+    if (
+        op not in LANES
+        or k2 != SINGLE
+        or kd != SINGLE
+        or not_in_lanes(h, i, LANES[op], i.rd | i.rs2 | i.rs1)
+    ):
+        apply2(h, i, start_vv(h, i, kd, k2, k1), op, a, b, k2, k1, kd)
+    else:
+        whole_vv(h, i, LANES[op], i.rs1)
 
 
 @inline
 def binary_vx(
     h: Hart, i: Operands, op: Const, a: Const, b: Const, k2: Const, k1: Const, kd: Const
 ) -> None:
-    apply2(h, i, start_vx(h, i, kd, k2, h.x[i.rs1]), op, a, b, k2, k1, kd)
+    if (
+        op not in LANES
+        or k2 != SINGLE
+        or kd != SINGLE
+        or not_in_lanes(h, i, LANES[op], i.rd | i.rs2)
+    ):
+        apply2(h, i, start_vx(h, i, kd, k2, h.x[i.rs1]), op, a, b, k2, k1, kd)
+    else:
+        whole_vx(h, i, LANES[op], h.x[i.rs1])
 
 
 @inline
 def binary_vi(
     h: Hart, i: Operands, op: Const, a: Const, b: Const, k2: Const, k1: Const, kd: Const
 ) -> None:
-    apply2(h, i, start_vx(h, i, kd, k2, u64(i.imm)), op, a, b, k2, k1, kd)
+    if (
+        op not in LANES
+        or k2 != SINGLE
+        or kd != SINGLE
+        or not_in_lanes(h, i, LANES[op], i.rd | i.rs2)
+    ):
+        apply2(h, i, start_vx(h, i, kd, k2, u64(i.imm)), op, a, b, k2, k1, kd)
+    else:
+        whole_vx(h, i, LANES[op], u64(i.imm))
 
 
 BINARY = {"vv": binary_vv, "vx": binary_vx, "vi": binary_vi}
@@ -120,8 +146,11 @@ TERNARY = {"vv": ternary_vv, "vx": ternary_vx}
 
 
 def unary(h: Hart, i: Operands, op: Const, a: Const, k2: Const) -> None:
-    begin(h, i, 0, k2, NONE)
-    apply1(h, i, op, a, k2)
+    if op not in LANES or not_in_lanes(h, i, LANES[op], i.rd | i.rs2):
+        begin(h, i, 0, k2, NONE)
+        apply1(h, i, op, a, k2)
+    else:
+        whole_vv(h, i, LANES[op], i.rs2)
 
 
 @noinline

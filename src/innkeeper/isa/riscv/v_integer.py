@@ -12,6 +12,7 @@ from typing import Any
 from innkeeper.isa.riscv.v_encoding import OPI, OPM, SIGNED, UNSIGNED, chosen, forms, single
 from innkeeper.isa.riscv.v_forms import BINARY, TERNARY, unary
 from innkeeper.isa.riscv.v_state import EIGHTH, HALF, QUARTER, SINGLE, S, U
+from innkeeper.isa.riscv.v_whole import LANES
 from innkeeper.native.intrinsics import inline, noinline, sdiv, srem, wide_mul
 from innkeeper.native.types import Const, i64, u64
 
@@ -209,6 +210,11 @@ def madd(d: u64, a: u64, b: u64) -> u64:
 def nmsub(d: u64, a: u64, b: u64) -> u64:
     return a - b * d
 
+
+LANES |= {
+    add: "add", sub: "sub", rsub: "rsub", and_: "and", or_: "or", xor: "xor", minu: "umin",
+    min_: "smin", maxu: "umax", max_: "smax", sll: "shl", srl: "lshr", sra: "ashr", mul: "mul",
+}  # fmt: skip
 
 # ---- extension (30.11.3): the source's elements are SEW/2, SEW/4, SEW/8 wide
 

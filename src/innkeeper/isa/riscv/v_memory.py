@@ -25,6 +25,7 @@ from innkeeper.isa.riscv.v_state import (
     registers,
     set_element,
 )
+from innkeeper.isa.riscv.v_whole import keep_whole
 from innkeeper.native.intrinsics import inline, is_null, noinline, ptr_cast
 from innkeeper.native.types import Const, Ptr, i32, u8, u32, u64
 
@@ -182,6 +183,7 @@ def load_run(h: Hart, r: u8, vm: u8, size: u32, last: u64, base: u64) -> None:
                 set_element(group(h, r), size, n, load_slow(h, va, u32(1) << size))
             n = n + 1
     h.vstart = u64(0)
+    keep_whole(h)
 
 
 @noinline
@@ -201,6 +203,7 @@ def store_run(h: Hart, r: u8, vm: u8, size: u32, last: u64, base: u64) -> None:
                 store_slow(h, va, get_sized(group(h, r), size, n), u32(1) << size)
             n = n + 1
     h.vstart = u64(0)
+    keep_whole(h)
 
 
 @inline
@@ -265,6 +268,7 @@ def fault_only_first(h: Hart, i: Operands, size: u32) -> None:
                 load_segment(h, i, m, size, n, va)
             elif not loads_whole(h, i, m, size, n, va):
                 h.vl = n
+                h.v_whole = u32(0)
                 last = n
         n = n + 1
     h.vstart = u64(0)

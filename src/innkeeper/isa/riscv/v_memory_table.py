@@ -18,7 +18,13 @@ from innkeeper.isa.riscv.v_memory import (
     whole_last,
 )
 from innkeeper.isa.riscv.v_state import depend, dirty, enable
-from innkeeper.native.intrinsics import inline
+from innkeeper.isa.riscv.v_whole import (
+    not_whole,
+    whole_load,
+    whole_store,
+    whole_width,
+)
+from innkeeper.native.intrinsics import inline, noinline
 from innkeeper.native.types import Const, u32, u64
 
 WIDTHS = ("000", "101", "110", "111")
@@ -36,21 +42,27 @@ def finish(h: Hart, i: Operands) -> None:
 
 
 def load_unit(h: Hart, i: Operands, size: Const) -> None:
-    begin_plain(h, i, size)
-    if i.imm == 0:
-        load_run(h, i.rd, i.rs3, size, h.vl, h.x[i.rs1])
+    if not_whole(h, i, i.rd) or h.v_whole != size + 1 or i.imm != 0:
+        begin_plain(h, i, size)
+        if i.imm == 0:
+            load_run(h, i.rd, i.rs3, size, h.vl, h.x[i.rs1])
+        else:
+            strided(h, i, size, u64(u32(i.imm) + 1) << size, True)
+        finish(h, i)
     else:
-        strided(h, i, size, u64(u32(i.imm) + 1) << size, True)
-    finish(h, i)
+        whole_load(h, i, h.v_count, size)
 
 
 def store_unit(h: Hart, i: Operands, size: Const) -> None:
-    begin_plain(h, i, size)
-    if i.imm == 0:
-        store_run(h, i.rd, i.rs3, size, h.vl, h.x[i.rs1])
+    if not_whole(h, i, i.rd) or h.v_whole != size + 1 or i.imm != 0:
+        begin_plain(h, i, size)
+        if i.imm == 0:
+            store_run(h, i.rd, i.rs3, size, h.vl, h.x[i.rs1])
+        else:
+            strided(h, i, size, u64(u32(i.imm) + 1) << size, False)
+        finish(h, i)
     else:
-        strided(h, i, size, u64(u32(i.imm) + 1) << size, False)
-    finish(h, i)
+        whole_store(h, i, h.v_count, size)
 
 
 def load_strided(h: Hart, i: Operands, size: Const) -> None:
@@ -83,18 +95,36 @@ def load_first(h: Hart, i: Operands, size: Const) -> None:
     finish(h, i)
 
 
-def load_whole(h: Hart, i: Operands, size: Const) -> None:
+@noinline
+def load_registers(h: Hart, i: Operands, size: Const) -> None:
+    """Load whole registers from vstart on."""
     last = whole_last(h, i, size)
     enable(h)
     load_run(h, i.rd, i.rs3, size, last, h.x[i.rs1])
-    finish(h, i)
 
 
-def store_whole(h: Hart, i: Operands, size: Const) -> None:
+def load_whole(h: Hart, i: Operands, size: Const) -> None:
+    if whole_width(h) == 0 or (u32(i.rd) & u32(i.imm)) != 0:
+        load_registers(h, i, size)
+        finish(h, i)
+    else:
+        whole_load(h, i, u32(i.imm) + 1, size)
+
+
+@noinline
+def store_registers(h: Hart, i: Operands, size: Const) -> None:
+    """Store whole registers from vstart on."""
     last = whole_last(h, i, size)
     enable(h)
     store_run(h, i.rd, i.rs3, size, last, h.x[i.rs1])
-    finish(h, i)
+
+
+def store_whole(h: Hart, i: Operands, size: Const) -> None:
+    if whole_width(h) == 0 or (u32(i.rd) & u32(i.imm)) != 0:
+        store_registers(h, i, size)
+        finish(h, i)
+    else:
+        whole_store(h, i, u32(i.imm) + 1, size)
 
 
 def vlm(h: Hart, i: Operands) -> None:

@@ -30,6 +30,7 @@ from innkeeper.isa.riscv.v_state import (
     set_element,
     splat,
 )
+from innkeeper.isa.riscv.v_whole import not_whole, whole_copy, whole_fill, whole_width
 from innkeeper.native.intrinsics import inline, noinline, ptr_cast
 from innkeeper.native.types import Const, Ptr, i32, i64, u8, u16, u32, u64
 
@@ -44,18 +45,27 @@ def most_elements(h: Hart) -> u64:
 
 
 def vmv_v_v(h: Hart, i: Operands) -> None:
-    begin(h, i, SINGLE, NONE, SINGLE)
-    commit(h, group(h, i.rs1), i.rd, u8(1), h.v_sew)
+    if not_whole(h, i, i.rd | i.rs1):
+        begin(h, i, SINGLE, NONE, SINGLE)
+        commit(h, group(h, i.rs1), i.rd, u8(1), h.v_sew)
+    else:
+        whole_copy(h, i.rd, i.rs1, h.v_count)
 
 
 def vmv_v_x(h: Hart, i: Operands) -> None:
-    begin(h, i, SINGLE, NONE, NONE)
-    commit(h, splat(h, h.x[i.rs1]), i.rd, u8(1), h.v_sew)
+    if not_whole(h, i, i.rd):
+        begin(h, i, SINGLE, NONE, NONE)
+        commit(h, splat(h, h.x[i.rs1]), i.rd, u8(1), h.v_sew)
+    else:
+        whole_fill(h, i, h.x[i.rs1])
 
 
 def vmv_v_i(h: Hart, i: Operands) -> None:
-    begin(h, i, SINGLE, NONE, NONE)
-    commit(h, splat(h, u64(i.imm)), i.rd, u8(1), h.v_sew)
+    if not_whole(h, i, i.rd):
+        begin(h, i, SINGLE, NONE, NONE)
+        commit(h, splat(h, u64(i.imm)), i.rd, u8(1), h.v_sew)
+    else:
+        whole_fill(h, i, u64(i.imm))
 
 
 single("vmv.v.v", "010111 vm=1 00000 vs1 000 vd", "vd, vs1", vmv_v_v)
@@ -65,6 +75,15 @@ single("vmv.v.i", "010111 vm=1 00000 imm[4:0] 011 vd", "vd, imm", vmv_v_i)
 
 def move_registers(h: Hart, i: Operands) -> None:
     """Copy whole registers; they need a valid vtype, for vstart counts elements of SEW."""
+    if whole_width(h) == 0 or (u32(i.rd | i.rs2) & u32(i.imm)) != 0:
+        move_from_vstart(h, i)
+    else:
+        whole_copy(h, i.rd, i.rs2, u32(i.imm) + 1)
+
+
+@noinline
+def move_from_vstart(h: Hart, i: Operands) -> None:
+    """Copy whole registers from where vstart says."""
     depend(h)
     count = u32(i.imm) + 1
     if ((u32(i.rd) | u32(i.rs2)) & (count - 1)) != 0:

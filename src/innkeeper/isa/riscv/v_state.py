@@ -11,6 +11,7 @@ from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.hart import VILL, VLEN, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.status import SD, VS
+from innkeeper.isa.riscv.v_whole import keep_whole
 from innkeeper.native.intrinsics import inline, noinline, ptr_cast, ptr_offset, ref
 from innkeeper.native.types import Const, Ptr, i8, i16, i32, i64, u8, u16, u32, u64
 
@@ -254,6 +255,7 @@ def commit(h: Hart, results: Ptr[u8], r: u8, vm: u8, size: u32) -> None:
         if size == k:
             put_active(h, U[k], results, r, vm)
     h.vstart = u64(0)
+    keep_whole(h)
 
 
 @inline

@@ -11,6 +11,7 @@ from innkeeper.isa.riscv.spec import Extension
 from innkeeper.isa.riscv.v_encoding import MASKABLE, OP_V, OPI, OPM, UNSIGNED, chosen, forms, single
 from innkeeper.isa.riscv.v_forms import BINARY, binary_vi, binary_vv, binary_vx, unary
 from innkeeper.isa.riscv.v_state import MAX_SEW_LOG2, SINGLE, WIDE, U, depend, illegal
+from innkeeper.isa.riscv.v_whole import LANES
 from innkeeper.isa.riscv.zbc import carryless_product
 from innkeeper.native.intrinsics import bitreverse, bswap, clz, ctz, inline, noinline, popcount
 from innkeeper.native.types import Const, u64
@@ -110,6 +111,10 @@ def trailing(a: u64, bits: Const) -> u64:
 def population(a: u64, bits: Const) -> u64:
     return popcount(a)
 
+
+LANES |= {
+    andn: "andn", rol: "rotl", ror: "rotr", brev8: "brev8", rev8: "bswap",
+}  # fmt: skip
 
 # ---- carry-less multiplication: SEW is 64
 

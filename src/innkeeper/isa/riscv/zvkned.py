@@ -1,6 +1,7 @@
 """Zvkned: AES on vectors of blocks (Vector Cryptography 1.0.0, chapter Zvkned; FIPS 197).
 
-A block's columns 0 and 1 are the lower half of its group, its first byte lowest, as in `aes`.
+A block's columns 0 and 1 are the lower half of its group, its first byte lowest, as in `aes`. An
+engine replaces the rounds where its host has instructions for them.
 """
 
 from __future__ import annotations
@@ -19,63 +20,92 @@ from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Extension
 from innkeeper.isa.riscv.v_groups import FOUR, begin_groups, begin_scalar_group, describe
 from innkeeper.isa.riscv.v_state import NONE, group
-from innkeeper.native.intrinsics import inline, noinline, ptr_cast, rotr
-from innkeeper.native.types import Const, Ptr, u32, u64
+from innkeeper.isa.riscv.v_whole import (
+    SEW32,
+    block,
+    keep_whole,
+    set_block,
+    unaligned,
+    whole_width,
+)
+from innkeeper.native.intrinsics import inline, leaf, noinline, ptr_cast, rotr
+from innkeeper.native.types import Const, Ptr, u32, u64, u128
 
 ZVKNED = Extension("Zvkned")
 
 
-# ---- rounds: `low` and `high` are the halves of the state; the result is the lower half
+# ---- rounds
 
 
 @inline
-def final_encryption(low: u64, high: u64, key: u64) -> u64:
-    return encrypt_last(low, high) ^ key
+def on_halves(op: Const, state: u128) -> u128:
+    """Apply what computes the lower half of a state from its halves."""
+    low = u64(state)
+    high = u64(state >> 64)
+    return u128(op(low, high)) | (u128(op(high, low)) << 64)
+
+
+@leaf
+def final_encryption(state: u128, key: u128) -> u128:
+    return on_halves(encrypt_last, state) ^ key
+
+
+@leaf
+def middle_encryption(state: u128, key: u128) -> u128:
+    return on_halves(encrypt_middle, state) ^ key
+
+
+@leaf
+def final_decryption(state: u128, key: u128) -> u128:
+    return on_halves(decrypt_last, state) ^ key
+
+
+@leaf
+def middle_decryption(state: u128, key: u128) -> u128:
+    mixed = on_halves(decrypt_last, state) ^ key
+    return u128(inv_mix_columns(u64(mixed))) | (u128(inv_mix_columns(u64(mixed >> 64))) << 64)
 
 
 @inline
-def middle_encryption(low: u64, high: u64, key: u64) -> u64:
-    return encrypt_middle(low, high) ^ key
-
-
-@inline
-def final_decryption(low: u64, high: u64, key: u64) -> u64:
-    return decrypt_last(low, high) ^ key
-
-
-@inline
-def middle_decryption(low: u64, high: u64, key: u64) -> u64:
-    return inv_mix_columns(decrypt_last(low, high) ^ key)
-
-
-@inline
-def round_zero(low: u64, high: u64, key: u64) -> u64:
-    return low ^ key
+def round_zero(state: u128, key: u128) -> u128:
+    return state ^ key
 
 
 @noinline
 def rounds(h: Hart, i: Operands, op: Const, scalar: Const) -> None:
     """Do one round on every group of vd, with the keys in vs2 or with its first alone."""
-    state = ptr_cast(Ptr[u64], group(h, i.rd))
-    keys = ptr_cast(Ptr[u64], group(h, i.rs2))
+    state = group(h, i.rd)
+    keys = group(h, i.rs2)
     for n in range(h.vstart // FOUR, h.vl // FOUR):
-        at = u64(n) * 2
-        key = u64(0) if scalar else at
-        low = state[at]
-        high = state[at + 1]
-        state[at] = op(low, high, keys[key])
-        state[at + 1] = op(high, low, keys[key + 1])
+        key = block(keys, u64(0) if scalar else u64(n))
+        set_block(state, u64(n), op(block(state, u64(n)), key))
     h.vstart = u64(0)
+    keep_whole(h)
+
+
+@inline
+def whole_rounds(h: Hart, i: Operands, op: Const, scalar: Const) -> None:
+    """Do one round on whole registers."""
+    for n in range(h.v_count):
+        key = block(group(h, i.rs2), u64(0) if scalar else u64(n))
+        state = block(group(h, i.rd), u64(n))
+        set_block(group(h, i.rd), u64(n), op(state, key))
 
 
 def round_vv(h: Hart, i: Operands, op: Const) -> None:
-    begin_groups(h, i, NONE, FOUR, False, False)
-    rounds(h, i, op, False)
+    if whole_width(h) != SEW32 or unaligned(h, i.rd | i.rs2):
+        begin_groups(h, i, NONE, FOUR, False, False)
+        rounds(h, i, op, False)
+    else:
+        whole_rounds(h, i, op, False)
 
 
 def round_vs(h: Hart, i: Operands, op: Const) -> None:
-    begin_scalar_group(h, i)
-    rounds(h, i, op, True)
+    if whole_width(h) != SEW32 or unaligned(h, i.rd) or u32(i.rs2) - u32(i.rd) < h.v_count:
+        begin_scalar_group(h, i)
+        rounds(h, i, op, True)
+    else:
+        whole_rounds(h, i, op, True)
 
 
 for _name, _code, _op in (

@@ -75,11 +75,16 @@ class TemplateCompiler(HandlerCompiler):
     """Compiles a meaning into a template."""
 
     def __init__(
-        self, module: Module, instruction: Instruction, callable_: Callable[[str], int] | None
+        self,
+        module: Module,
+        instruction: Instruction,
+        callable_: Callable[[str], int] | None,
+        leaves: Callable[[str], int] | None,
     ) -> None:
-        """`callable_` numbers the functions that may be called; without it none is."""
+        """`callable_` numbers the functions that may be called; without it only `leaves` are."""
         super().__init__(module, instruction, "template", quick=True, inside=True)
         self.callable, self.calls_out = callable_, False
+        self.leaves = leaves
         self.reads: set[tuple[str, str]] = set()
         self.writes: set[tuple[str, str]] = set()
         self.cold: list[str] = []
@@ -269,6 +274,8 @@ class TemplateCompiler(HandlerCompiler):
             target = function
         if self.is_inlined(target):
             return Calls.call_function(self, function, nodes)
+        if getattr(target, "__leaf__", False):
+            return self.call_numbered(target, nodes, self.leaves)
         if self.callable is not None:
             return self.call_out(target, nodes)
         if self.effects and self.instruction.extension not in (*QUICK_ONLY, "Zfh", "C"):
@@ -276,25 +283,36 @@ class TemplateCompiler(HandlerCompiler):
         return self.give_up("$punt$", target, nodes)
 
     def call_out(self, target: Any, nodes: list[ast.expr]) -> Value | None:
-        """Call a slow path by its number in `EmuHart.callable`, the registers in the hart."""
+        """Call a slow path, the registers in the hart."""
+        self.calls_out = True
+        return self.call_numbered(target, nodes, self.callable)
+
+    def call_numbered(
+        self, target: Any, nodes: list[ast.expr], numbers: Callable[[str], int] | None
+    ) -> Value | None:
+        """Call a function by its number in `EmuHart.callable`; a leaf leaves registers alone."""
         consts = self.const_arguments(target, nodes)
         callee = self.module.signature(target, consts)
-        assert self.callable is not None
-        number = self.callable(callee.name)
+        if numbers is None:
+            raise Unsupported(self.instruction.name)
+        number = numbers(callee.name)
+        leaf = getattr(target, "__leaf__", False)
         flags = const_positions(target)
         rest = [n for n, is_const in zip(nodes, flags, strict=True) if not is_const]
         args = ", ".join(
             f"{ir_type(kind)} {self.coerce(self.expr(n), kind).ir}"
             for (_, kind), n in zip(callee.params, rest, strict=True)
         )
-        self.calls_out = self.effects = True
+        self.effects = True
         table = self.load(self.field("callable"))
         slot = self.assign(f"getelementptr i8, ptr {table.ir}, i64 {8 * number}")
         function = self.assign(f"load ptr, ptr {slot}")
-        self.lines.append("$spill$")
+        if not leaf:
+            self.lines.append("$spill$")
         text = f"call {ir_type(callee.result)} {function}({args})"
         result = self.emit_call(text, callee.result)
-        self.lines.append("$reload$")
+        if not leaf:
+            self.lines.append("$reload$")
         if callee.may_raise:
             self.propagate()
         return result
@@ -302,7 +320,14 @@ class TemplateCompiler(HandlerCompiler):
     def is_inlined(self, function: Any) -> bool:
         return getattr(function, "__inline__", True) is not False
 
+    def long_form(self) -> str:
+        if self.effects:
+            raise Unsupported(f"{self.instruction.name} cannot be done again")
+        return "$punt$"
+
     # ---- memory
+
+    GUEST = GUEST
 
     def out_of_line_access(self, which: int, args: str, result: str) -> str:
         """Call the long way through the hart, registers kept by the callee; may go to `trap`."""
@@ -398,7 +423,7 @@ def make_template(
     """
     for calls in (None, callable_):
         try:
-            return TemplateCompiler(module, instruction, calls).template()
+            return TemplateCompiler(module, instruction, calls, callable_).template()
         except (Unsupported, CompileError, KeyError):
             continue
     return None
