@@ -115,6 +115,44 @@ def test_a_loop_that_patches_itself(gap: str) -> None:
     assert installed() > before
 
 
+PAIR = """
+_start:
+    li s2, 60
+    la s3, near
+    addi s3, s3, -{offset}
+loop:
+    andi t0, s2, 3
+    mv t1, s3
+    beqz t0, jump
+    auipc t1, 0
+jump:
+    jalr ra, {offset}(t1)
+    addi s4, s4, 3
+    addi s2, s2, -1
+    bnez s2, loop
+    j done
+near: addi s5, s5, 1
+    ret
+{gap}
+.align 4
+    j jump
+.space {space}
+far: addi s6, s6, 1
+    ret
+done: nop
+"""
+
+
+@pytest.mark.parametrize("offset", [0x7F0, 0x7F1])
+def test_a_call_by_a_pair_of_instructions(offset: int) -> None:
+    """AUIPC and JALR go to a known place, but JALR is also jumped to with another base."""
+    made = program(PAIR.format(offset=offset, gap="", space=0))
+    pair = made.symbols["jump"] - 4
+    behind = pair + 0x7F0 - made.symbols["far"]
+    end = check(PAIR.format(offset=offset, gap="", space=behind))
+    assert (end.x(20), end.x(21), end.x(22)) == (180, 15, 45)
+
+
 FAR = """
 _start:
     li s2, 60

@@ -365,7 +365,8 @@ class RegionEmitter(Checks):
         if template.access is not None:
             labels["where"] = self.where(one, identity, done)
         if one.target is not None:
-            labels["taken"] = self.edge(one, one.target, after, done + 1)
+            way = "taken" if one.known is None else "indirect"
+            labels[way] = self.edge(one, one.target, after, done + 1)
         if one.jumps:
             labels["indirect"] = self.indirect(one, after, done + 1)
         if ends and one.falls:

@@ -32,6 +32,8 @@ class Insn:
     rs2: int
     rs3: int
     imm: int
+    known: int | None = None
+    """Where a computed jump goes, if the AUIPC before it tells."""
 
     @property
     def after(self) -> int:
@@ -40,7 +42,9 @@ class Insn:
 
     @property
     def target(self) -> int | None:
-        """Where `branch` goes, if it may branch."""
+        """Where `branch` goes, if it may branch, or a jump that is known."""
+        if self.known is not None:
+            return self.known
         if self.template is None or "taken" not in self.template.labels:
             return None
         return self.at + self.imm
@@ -52,8 +56,23 @@ class Insn:
 
     @property
     def jumps(self) -> bool:
-        """Tell whether it goes to a computed address."""
-        return self.template is not None and "indirect" in self.template.labels
+        """Tell whether it goes to a computed address that is not known."""
+        indirect = self.template is not None and "indirect" in self.template.labels
+        return indirect and self.known is None
+
+    def told(self, before: Insn | None) -> Insn:
+        """Return this instruction knowing where it jumps to, if that before it tells (JALR)."""
+        known = None
+        if before is not None and before.template is not None and before.template.base == "auipc":
+            indirect = self.template is not None and "indirect" in self.template.labels
+            if indirect and before.rd == self.rs1 and before.after == self.at:
+                known = (before.at + before.imm + self.imm) & ~1
+        if known == self.known:
+            return self
+        return Insn(
+            self.at, self.length, self.template, self.rd, self.rs1, self.rs2, self.rs3, self.imm,
+            known,
+        )  # fmt: skip
 
     @property
     def leaves(self) -> bool:
@@ -125,11 +144,12 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
     resumed: list[int] = []
     cuts: list[int] = []
     while queue:
-        at = queue.popleft()
+        at, before = queue.popleft(), None
         while at not in insns and len(insns) < limit:
             one = fetch(at)
             if one is None:
                 break
+            one = one.told(before)
             if one.template is None:
                 resumed.append(one.after)
                 leaders.add(one.after)
@@ -152,7 +172,7 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
                 break
             if one.target is not None:
                 leaders.add(one.after)
-            at = one.after
+            at, before = one.after, one
             if len(insns) == limit and at not in insns:
                 cuts.append(at)
     if start not in insns:
@@ -169,9 +189,11 @@ def _finish(
     for leader in leaders & insns.keys():
         block = blocks[leader] = Block(leader)
         at = leader
+        before = None
         while at in insns:
-            one = insns[at]
+            one = insns[at].told(before)
             block.insns.append(one)
+            before = one
             at = one.after
             if not one.falls or one.target is not None or at in leaders:
                 break
