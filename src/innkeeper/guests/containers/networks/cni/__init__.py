@@ -1,0 +1,1 @@
+"""Networks that CNI plugins make: CNI specification 1.0.0."""
