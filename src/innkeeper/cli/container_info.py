@@ -33,10 +33,19 @@ def inspect(name: str) -> None:
     document = {
         "id": record.id, "name": record.name, "folder": str(record.folder),
         "status": control.status_of(record), "record": record.data, "state": state,
-        "end": record.ended(), "health": health_of(record),
+        "network": _network(record), "end": record.ended(), "health": health_of(record),
         "config": records.read_json(record.folder / "config.json"),
     }  # fmt: skip
     click.echo(json.dumps(document, indent=2))
+
+
+def _network(record: Record) -> Any:
+    """Return what the container holds of networks now."""
+    if record.data.get("net", {}).get("mode") != "bridge":
+        return None
+    from innkeeper.guests.containers.networks.state import State
+
+    return State().containers.get(record.id)
 
 
 @click.command(epilog=examples("inn top web", "inn top web -o pid,rss,args"))

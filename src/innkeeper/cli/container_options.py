@@ -13,6 +13,7 @@ NAMES = (
     "detach", "remove", "keep", "network", "pids_limit", "cap_add", "cap_drop", "security_opt",
     "read_only", "hostname", "restart", "entrypoint", "tmpfs", "publish", "publish_all", "ip",
     "ip6", "mac_address", "network_alias", "add_host", "dns", "dns_search", "dns_option",
+    "cni_config_dir",
     *LIFE_NAMES,
 )  # fmt: skip
 
@@ -43,6 +44,8 @@ container_options = combined(
                      help="Container: a domain for names without one."),
         click.option("--dns-option", multiple=True, metavar="WORD",
                      help="Container: an option of resolv.conf(5)."),
+        click.option("--cni-config-dir", default=None, metavar="DIR",
+                     help="Container: where CNI networks are configured (/etc/cni/net.d)."),
         click.option("--pids-limit", type=click.IntRange(0, 4194304), default=None, metavar="N",
                      help="Container: most processes and threads (default 2048; 0: no limit)."),
         click.option("--cap-add", multiple=True, metavar="NAME",

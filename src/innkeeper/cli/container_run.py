@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _NETWORK = frozenset(
     ("publish", "publish_all", "ip", "ip6", "mac_address", "network_alias", "add_host", "dns",
-     "dns_search", "dns_option")
+     "dns_search", "dns_option", "cni_config_dir")
 )  # fmt: skip
 _MACHINES_ONLY = ("arch", "suite", "mirror", "kernel", "append", "icount", "explain")
 
@@ -91,7 +91,12 @@ def _network_options(options: dict[str, Any]) -> NetworkOptions:
         dns=options["dns"],
         dns_search=options["dns_search"],
         dns_options=options["dns_option"],
+        cni_dir=_absolute(options["cni_config_dir"]),
     )
+
+
+def _absolute(folder: str | None) -> str:
+    return os.path.abspath(folder) if folder else ""
 
 
 def _bundle_options(options: dict[str, Any], given: frozenset[str]) -> BundleOptions:

@@ -99,6 +99,7 @@ def save(names: tuple[str, ...], target: Path | None, kind: str, platform: str |
 @click.option("--env", "-e", "env", multiple=True, metavar="NAME=VALUE", help="A variable.")
 @click.option("--workdir", "-w", default="", metavar="DIR", help="The working directory.")
 @click.option("--user", "-u", default="", help="The user commands run as.")
+@click.option("--expose", multiple=True, metavar="PORT[/udp]", help="A port it serves (-P).")
 def import_(source: Path, name: str, arch: str | None, **options: Any) -> None:
     """Make the OCI image NAME of a root file system: a folder, or a tar archive (`-`: stdin)."""
     from innkeeper.images.oci.imports import import_rootfs
@@ -106,6 +107,7 @@ def import_(source: Path, name: str, arch: str | None, **options: Any) -> None:
 
     config = {
         "Cmd": list(options["cmd"]), "Entrypoint": list(options["entrypoint"]),
+        "ExposedPorts": {port: {} for port in options["expose"]},
         "Env": list(options["env"]), "WorkingDir": options["workdir"], "User": options["user"],
     }  # fmt: skip
     made = import_rootfs(

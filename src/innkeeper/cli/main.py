@@ -45,6 +45,8 @@ COMMANDS = {
     "cp": ("container_files", "Copy a file out of a container, or into one."),
     "export": ("container_move", "Write a container as a stream, to move it."),
     "import": ("container_move", "Make a container of such a stream."),
+    "port": ("network", "Say at which of the host's ports a container's are published."),
+    "network": ("network", "Make, list and remove networks of containers."),
     "system": ("system", "Clean up after crashes."),
     "cpu": ("cpu", "Assemble, disassemble, run and trace programs without an OS."),
     "doctor": ("doctor", "Say what works on this host, and why not."),

@@ -31,7 +31,7 @@ _ONE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--engine": ("engine", str), "-w": ("workdir", str), "--workdir": ("workdir", str),
     "-u": ("user", str), "--user": ("user", str), "--name": ("name", str),
     "--hostname": ("hostname", str), "--ip": ("ip", str), "--ip6": ("ip6", str),
-    "--mac-address": ("mac_address", str),
+    "--mac-address": ("mac_address", str), "--cni-config-dir": ("cni_config_dir", str),
     "--entrypoint": ("entrypoint", str), "-m": ("memory", size), "--memory": ("memory", size),
     "--cpus": ("cpus", processors), "--timeout": ("timeout", duration),
 }  # fmt: skip

@@ -186,6 +186,29 @@ def _tools() -> Iterator[Check]:
     yield Check("zstd", state, unpacker or "no Python module for it", "" if unpacker else fix)
 
 
+def _networks() -> Iterator[Check]:
+    from innkeeper.guests.containers.networks import ruleset
+    from innkeeper.guests.containers.networks.cni import config, plugin
+
+    try:
+        nft = ruleset.find_nft()
+    except InnError as error:
+        fix = f"{error.fix}; containers' networks need it, --network none, host and slirp do not"
+        yield Check("nftables", State.ABSENT, error.what, fix)
+    else:
+        closed = ruleset.closed_chains() if os.geteuid() == 0 else []
+        found = f"{nft}, but {', '.join(closed)} drops what is forwarded" if closed else nft
+        fix = "accept there what comes from and goes to the interfaces inn*" if closed else ""
+        yield Check("nftables", State.ABSENT if closed else State.OK, found, fix)
+    names = [one.name for one in config.every()]
+    there = [folder for folder in plugin.folders() if Path(folder, "bridge").exists()]
+    fix = "apt-get install containernetworking-plugins, or set CNI_PATH"
+    if names:
+        found = f"{there[0] if there else 'none'}; networks: {', '.join(names)}"
+        state = State.OK if there else State.ABSENT
+        yield Check("cni plugins", state, found, "" if there else fix)
+
+
 def _zstd() -> str | None:
     return next((name for name in ("compression.zstd", "zstandard") if _importable(name)), None)
 
@@ -200,4 +223,5 @@ def _importable(name: str) -> bool:
 
 _LOOKS = (
     _python, _processor, _translator, _kvm, _namespaces, _memory, _storage, _mirror, _tools,
+    _networks,
 )  # fmt: skip

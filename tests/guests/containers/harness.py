@@ -16,7 +16,7 @@ TIMEOUT_S = 60
 IMAGE = "box:1"
 PROGRAMS = (
     "sh", "true", "cat", "id", "sleep", "tail", "touch", "kill", "pwd", "stty", "ls", "echo",
-    "hostname", "seq", "rm", "mkdir", "readlink", "cut",
+    "hostname", "seq", "rm", "mkdir", "readlink", "cut", "nc", "ip", "nslookup", "ping",
 )  # fmt: skip
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n"
 

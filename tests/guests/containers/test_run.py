@@ -56,7 +56,8 @@ def test_exit_statuses(inn: Inn, command: list[str], status: int, said: str) -> 
 
 @pytest.mark.parametrize(
     ("options", "status"),
-    [(["--network", "magic"], 2), (["--kernel", "k"], 2), (["--cap-add", "FLY"], 2),
+    [(["--network", "ns:"], 2), (["--network", "none:x"], 2), (["--kernel", "k"], 2),
+     (["--cap-add", "FLY"], 2),
      (["--name", "../x"], 2), (["-d", "--timeout", "1s"], 2), (["--memory", "1K"], 2), (["--user", "who"], 127)],
 )  # fmt: skip
 def test_what_cannot_be(inn: Inn, options: list[str], status: int) -> None:

@@ -44,6 +44,9 @@ def make(
     if request.mode not in PLAIN_MODES:
         from innkeeper.guests.containers import networks
 
+        record.data |= {
+            "hostname": hostname, "exposed": sorted(image.config.execution.exposed_ports or ()),
+        }  # fmt: skip
         networks.prepare(request, record)
     options = _completed(request, record, hostname)
     shown = roots.shown(rootfs)

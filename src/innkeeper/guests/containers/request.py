@@ -17,7 +17,7 @@ MOST_RESTARTS = 1 << 30
 POLICIES = ("no", "always", "unless-stopped", "on-failure")
 # The modes that set something up are modules of `networks/`; the others need no module.
 PLAIN_MODES = ("none", "host", "container", "ns")
-MODES: tuple[str, ...] = ()
+MODES = ("bridge",)
 
 
 @record(kw_only=True)
@@ -70,12 +70,13 @@ class ContainerRequest:
                 f"--network {' --network '.join(self.networks)}",
                 why=f"{alone[0]} is the only one a container has" if alone else "there is none",
             )
-        kind, colon, _ = words[0]
+        kind, colon, which = words[0]
         unknown = self.mode not in (*PLAIN_MODES, *MODES)
-        if unknown or (kind in PLAIN_MODES and bool(colon) != (kind in ("container", "ns"))):
+        sound = bool(which) if kind in ("container", "ns") else not (colon and kind in PLAIN_MODES)
+        if unknown or not sound:
             raise UsageError(
                 f"there is no network {self.networks[0]!r}",
-                fix="give --network none, host, container:NAME or ns:PATH",
+                fix="give --network none, host, container:NAME, ns:PATH, bridge or a network",
             )
         if self.net is not None and self.net.wants_network and self.mode in PLAIN_MODES:
             raise UsageError(

@@ -105,6 +105,16 @@ def outer_resolvers() -> list[str]:
     return []
 
 
+def search() -> list[str]:
+    """Return the domains that the host looks for names in."""
+    found: list[str] = []
+    for line in host_file("/etc/resolv.conf").decode("utf-8", "replace").splitlines():
+        kind, *words = line.split() or [""]
+        if kind in ("search", "domain"):
+            found = [word for word in words if is_word(word)]
+    return found
+
+
 def host_file(path: str) -> bytes:
     """Return a small file of the host's, or nothing when it is not there."""
     try:

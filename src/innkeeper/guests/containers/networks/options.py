@@ -10,7 +10,7 @@ class NetworkOptions:
     """The words of the command line; they are read where they are used.
 
     `publish` are `[IP:][HOSTPORT:]PORT[/PROTOCOL]`, `hosts` `NAME:ADDRESS`. `ip`, `ip6` and `mac`
-    are for the one network there is.
+    are for the one network there is. `cni_dir` is where CNI's configurations are.
     """
 
     publish: tuple[str, ...] = ()
@@ -23,6 +23,7 @@ class NetworkOptions:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+    cni_dir: str = ""
 
     @property
     def wants_network(self) -> bool:
