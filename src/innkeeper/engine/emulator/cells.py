@@ -35,6 +35,7 @@ from innkeeper.engine.emulator.tlb import (
     emu,
     flush_code,
     forget_fetchers,
+    forget_own_writer,
     forget_writer,
     shared_code,
 )
@@ -156,7 +157,9 @@ def make_cells(h: Hart, page: u64) -> None:
         fence("seq_cst")
         for i in range(h.hart_count):
             other = ptr_cast(EmuHart, h.harts[i])
-            if (forget_writer(other, page) or other.hazard == page) and addr(other) != addr(h):
+            if addr(other) == addr(h):
+                forget_own_writer(h, page)
+            elif forget_writer(other, page) or other.hazard == page:
                 await_pass(h, other)
         take(code, ref(code, "lock"))
         code.making_page = u64(NO_PAGE)

@@ -21,7 +21,7 @@ def common_handlers() -> str:
     assert size_of(CodeEntry) == 32
     cells_at, bias_at = CodeEntry.FIELDS["cells"][1], CodeEntry.FIELDS["bias"][1]
     code_base = Bank.FIELDS["code"][1]
-    bias, pc, budget, bank, ram = (field_offset(n) for n in ("bias", "pc", "budget", "bank", "ram"))
+    bias, pc, budget, bank = (field_offset(n) for n in ("bias", "pc", "budget", "bank"))
     cell_pc = f"""
   %raw = ptrtoint ptr %cell to i64
   %eighth = lshr i64 %raw, 3
@@ -39,7 +39,7 @@ def common_handlers() -> str:
   ret void"""
     go = """
   %fn = load ptr, ptr %next
-  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %budget, ptr %bank, ptr %ram)
+  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %budget, ptr %bank)
   ret void"""
     begin = f"define hidden preserve_nonecc void @{{}}({PARAMS}) nounwind {{{{"
     return f"""
@@ -109,11 +109,9 @@ on:
   %left = load i64, ptr %budget.q
   %bank.p = getelementptr i8, ptr %hart, i64 {bank}
   %bank.now = load ptr, ptr %bank.p
-  %ram.p = getelementptr i8, ptr %hart, i64 {ram}
-  %ram.now = load ptr, ptr %ram.p
   %fn = load ptr, ptr %next
-  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %left, ptr %bank.now, ptr
-  %ram.now) ret void
+  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %left, ptr %bank.now)
+  ret void
 }}
 
 {begin.format("op.decode")}
@@ -125,7 +123,7 @@ on:
 
 {begin.format("op.page_end")}{cell_pc}
   %target = inttoptr i64 %pc to ptr
-  musttail call preserve_nonecc void @jump(ptr %hart, ptr %target, i64 %budget, ptr %bank, ptr %ram)
+  musttail call preserve_nonecc void @jump(ptr %hart, ptr %target, i64 %budget, ptr %bank)
   ret void
 }}
 
@@ -164,7 +162,7 @@ on:{go}
 }}
 
 define hidden void @{EXECUTE}(ptr %hart) nounwind noinline {{
-  call preserve_nonecc void @resume(ptr %hart, ptr null, i64 0, ptr null, ptr null)
+  call preserve_nonecc void @resume(ptr %hart, ptr null, i64 0, ptr null)
   ret void
 }}
 """

@@ -34,7 +34,7 @@ from innkeeper.isa.riscv.mmu import (
     pmp_permits,
     walk,
 )
-from innkeeper.native.intrinsics import fence, inline, noinline, ptr_cast, ptr_offset
+from innkeeper.native.intrinsics import addr, fence, inline, noinline, ptr_cast, ptr_offset
 from innkeeper.native.types import Const, Ptr, u8, u16, u32, u64
 
 WRITABLE = PTE_W | PTE_D
@@ -60,10 +60,10 @@ def enter(h: Hart, bank: Bank, va: u64, page: u64, readable: bool, pte: u64) -> 
         bank.data_count = bank.data_count + 1
     entry.flags = u32(ENTRY_LISTED) | (u32(ENTRY_GLOBAL) if (pte & PTE_G) != 0 else u32(0))
     entry.page = u32(page >> 12)
-    entry.addend = page - (va & PAGE)
+    entry.addend = addr(h.ram) + page - (va & PAGE)
     entry.read_tag = va & PAGE if readable else u64(INVALID)
     entry.write_tag = u64(INVALID)
-    if (pte & WRITABLE) != WRITABLE or has_cells(h, page):
+    if not readable or (pte & WRITABLE) != WRITABLE or has_cells(h, page):
         return False
     entry.write_tag = va & PAGE
     if h.hart_count > 1:
@@ -85,7 +85,7 @@ def find(h: Hart, va: u64, size: u32, write: Const) -> Ptr[u8]:
     hit = bank.data[(va >> 12) & (DATA_ENTRIES - 1)]
     tag = hit.write_tag if write else hit.read_tag
     if tag == (va & PAGE):
-        return ptr_offset(h.ram, u8, va + hit.addend)
+        return ptr_cast(Ptr[u8], va + hit.addend)
     e.stat_misses = e.stat_misses + 1
     pte = known_pte(h, va)
     more = u64(WRITABLE if write else 0)
@@ -145,7 +145,7 @@ def translate(h: Hart, va: u64, access: u32, size: u32) -> u64:
         hit = e.banks[n].data[(va >> 12) & (DATA_ENTRIES - 1)]
         tag = hit.write_tag if access == ACCESS_WRITE else hit.read_tag
         if tag == (va & PAGE):
-            return va + hit.addend + h.ram_base
+            return va + hit.addend - addr(h.ram) + h.ram_base
     e.stat_walks = e.stat_walks + 1
     pa, pte, level, at = walk(h, va, access, priv)
     if not pmp_permits(h, pa, u64(size), access, priv):

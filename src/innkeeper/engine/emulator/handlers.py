@@ -1,6 +1,6 @@
 """Compiling instructions into tier 0's handlers.
 
-A handler is an LLVM function `(hart, cell, budget, bank, ram)` with the `preserve_nonecc`
+A handler is an LLVM function `(hart, cell, budget, bank)` with the `preserve_nonecc`
 convention that ends in a `musttail` call through the next cell, so that the hot state never leaves
 the machine's registers. An instruction that touches memory has two handlers: the quick one answers
 from the TLB or hands over, untouched, to the long one, which may call, fault and reach devices.
@@ -28,7 +28,7 @@ from innkeeper.native.signature import Signature
 from innkeeper.native.types import PtrType, size_of, u32, u64
 from innkeeper.native.values import Place, Value, ir_type, zero_of
 
-PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank, ptr %ram"
+PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank"
 CELL_BYTES = 16
 EXECUTE = "execute.cells"
 QUICK_ONLY = ("F", "D", "Zfa")
@@ -191,14 +191,14 @@ class HandlerCompiler(ShortForms, EngineCompiler):
     def dispatch(self, cell: str, budget: str) -> None:
         """Go on with a cell."""
         handler = self.assign(f"load ptr, ptr {cell}")
-        args = f"ptr %hart, ptr {cell}, i64 {budget}, ptr %bank, ptr %ram"
+        args = f"ptr %hart, ptr {cell}, i64 {budget}, ptr %bank"
         self.emit(f"musttail call preserve_nonecc void {handler}({args})")
         self.emit("ret void")
         self.terminated = True
 
     def leave(self, target: str, cell: str = "%cell") -> None:
         """End by a common handler, the instruction counted."""
-        args = f"ptr %hart, ptr {cell}, i64 {self.retire()}, ptr %bank, ptr %ram"
+        args = f"ptr %hart, ptr {cell}, i64 {self.retire()}, ptr %bank"
         self.emit(f"musttail call preserve_nonecc void @{target}({args})")
         self.emit("ret void")
         self.terminated = True
@@ -237,7 +237,7 @@ class HandlerCompiler(ShortForms, EngineCompiler):
         out, on = self.fresh("out"), self.fresh("on")
         self.branch_on(Value(bool, over), out, on, self.unlikely())
         self.start(out)
-        args = f"ptr %hart, ptr {cell}, i64 {left}, ptr %bank, ptr %ram"
+        args = f"ptr %hart, ptr {cell}, i64 {left}, ptr %bank"
         self.emit(f"musttail call preserve_nonecc void @spent({args})")
         self.emit("ret void")
         self.terminated = True
@@ -282,9 +282,8 @@ class HandlerCompiler(ShortForms, EngineCompiler):
     def tlb_address(self, entry: str, va: Value) -> str:
         """Return the host address of an access that hits."""
         slot = self.assign(f"getelementptr i8, ptr {entry}, i64 {DataEntry.FIELDS['addend'][1]}")
-        addend = self.assign(f"load i64, ptr {slot}")
-        offset = self.assign(f"add i64 {va.ir}, {addend}")
-        return self.assign(f"getelementptr i8, ptr %ram, i64 {offset}")
+        addend = self.assign(f"load ptr, ptr {slot}")
+        return self.assign(f"getelementptr i8, ptr {addend}, i64 {va.ir}")
 
     def quick_address(self, va: Value, size: int, tag_field: str) -> str:
         """Return the host address on a TLB hit, else leave for the long way."""

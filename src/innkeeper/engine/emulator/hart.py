@@ -6,7 +6,7 @@ from innkeeper.isa.riscv.decode import Tables
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.native.types import Array, Fn, Ptr, Struct, i32, i64, u8, u16, u32, u64
 
-DATA_ENTRIES = 2048
+DATA_ENTRIES = 4096
 CODE_ENTRIES = 1024
 WALK_ENTRIES = 1024
 ASID_STAMPS = 256
@@ -40,9 +40,11 @@ NO_PAGE = 0xFFFFFFFFFFFFFFFF
 """The number of no RAM page."""
 CALL_JUMP, CALL_TRAP_AT, CALL_STEP_AT, CALL_RESUME_AT = 0, 1, 2, 3
 CALL_LOAD, CALL_STORE, CALL_RW_POINTER, CALL_LINK = 4, 5, 6, 7
+CALL_SPAN_READ, CALL_SPAN_WRITE, CALL_SPAN_BOTH = 8, 9, 10
 CALLED = (
     "jump", "region.trap_at", "region.step_at", "region.resume_at", "region.load", "region.store",
-    "region.rw_pointer", "region.link",
+    "region.rw_pointer", "region.link", "region.span_read", "region.span_write",
+    "region.span_both",
 )  # fmt: skip
 """`EmuHart.calls`: where a region finds what it may go to (the first four) or call."""
 
@@ -50,8 +52,8 @@ CALLED = (
 class DataEntry(Struct):
     """One page for loads and stores: the tags include the page's address or are `INVALID`.
 
-    `addend` plus the virtual address is the offset from the start of RAM; `page` is the RAM
-    page's number, by which a page that comes to hold code loses its write tag.
+    `addend` plus the virtual address is the host's address. A page with a write tag may be read
+    too. `page` is the RAM page's number, by which a page that comes to hold code loses that tag.
     """
 
     read_tag: u64
@@ -184,7 +186,7 @@ class Code(Struct):
 class EmuHart(Hart):
     """A hart as tier 0 runs it."""
 
-    calls: Array[u64, 8]
+    calls: Array[u64, 11]
     """The addresses of what regions need: `CALL_...`."""
     callable: Ptr[u64]
     """The addresses of all functions of the emulator, by the order of their names."""

@@ -293,6 +293,17 @@ def forget_writer(e: EmuHart, page: u64) -> bool:
 
 
 @noinline
+def forget_own_writer(h: Hart, page: u64) -> None:
+    """Take this hart's own write tags for a RAM page that has cells now."""
+    for n in range(u32(BANKS)):
+        bank = emu(h).banks[n]
+        for k in range(bank.data_count):
+            entry = bank.data[bank.data_used[k]]
+            if entry.page == u32(page):
+                entry.write_tag = INVALID
+
+
+@noinline
 def forget_fetchers(h: Hart, cells: u64) -> None:
     """Take a cell page out of every hart's fetch TLB; the lock of `Code` is held."""
     for i in range(h.hart_count):

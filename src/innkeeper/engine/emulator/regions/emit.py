@@ -1,6 +1,6 @@
 """A region as LLVM IR: blocks of filled-in templates, registers in slots that become SSA values.
 
-A region is a handler: `(hart, cell, budget, bank, ram)`, preserve_none, left by tail calls only. It
+A region is a handler: `(hart, cell, budget, bank)`, preserve_none, left by tail calls only. It
 has several entries; each is a little function that puts its number into the low bits of the address
 of the page's first cell. Every way out is a cold block that puts back the registers that may have
 changed, so that traps are precise. The budget is looked at where the region is entered and where
@@ -17,15 +17,16 @@ from innkeeper.engine.emulator.hart import (
     CALL_JUMP,
     CALL_LINK,
     CALL_RESUME_AT,
-    CALL_STEP_AT,
     CALL_TRAP_AT,
     CODE_ENTRIES,
     Bank,
     CodeEntry,
     EmuHart,
 )
+from innkeeper.engine.emulator.regions.checks import Checks
 from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn, successors
 from innkeeper.engine.emulator.regions.layout import Region
+from innkeeper.engine.emulator.regions.reach import Planner
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
 
@@ -60,7 +61,7 @@ def _named(one: Insn) -> set[Register]:
     return {("x", n) for n in numbers} | {("f", n) for n in (numbers | {0}) if n < SINK}
 
 
-class RegionEmitter:
+class RegionEmitter(Checks):
     """Writes one region."""
 
     def __init__(self, flow: Flow, pages: list[int]) -> None:
@@ -69,11 +70,13 @@ class RegionEmitter:
         self.lines: list[str] = []
         self.cold: list[str] = []
         self.allocas: list[str] = []
+        self.inits: list[str] = []
         self.constants: list[str] = []
         self.count = 0
-        self.leaving, self.leaves = "", False
+        self.leaving, self.leaves, self.steps_aside = "", False, False
         self.strict = self.uses_float = False
         self.touched: set[Register] = set()
+        self.sites = Planner(flow).plan()
         self.dirty_in = self._dirty()
 
     # ---- which registers differ from what the hart holds
@@ -147,7 +150,7 @@ class RegionEmitter:
     def tail(cell: str, budget: str, function: str) -> list[str]:
         return [
             f"  musttail call preserve_nonecc void {function}"
-            f"(ptr %hart, ptr {cell}, i64 {budget}, ptr %bank, ptr %ram)",
+            f"(ptr %hart, ptr {cell}, i64 {budget}, ptr %bank)",
             "  ret void",
         ]
 
@@ -177,9 +180,46 @@ class RegionEmitter:
         ]
         self.leaves = True
 
+    def step_aside(self, label: str, at: int, done: int) -> None:
+        """Let tier 0 do an instruction of this block, and what follows.
+
+        An entry's own cell would come back here: the handler that it had before is called.
+        """
+        if not 0 <= at < PAGE:
+            self.leave_block(label, at, CALL_JUMP, done)
+            return
+        place = at * CELL_BYTES // 2
+        kept = Region.FIELDS["entry_kept"][1]
+        base, offset = "%cells", place
+        if at in self.flow.entries:
+            base, offset = "@record", kept + 8 * self.flow.entries.index(at)
+        self.cold += [
+            f"{label}:",
+            f"  %slot.{label} = getelementptr i8, ptr {base}, i64 {offset}",
+            f"  store i64 {place}, ptr %out.at",
+            f"  store i64 {done}, ptr %out.done",
+            f"  store ptr %slot.{label}, ptr %out.slot",
+            f"  br label %aside.{self.leaving}",
+        ]
+        self.steps_aside = True
+
     def way_out(self, dirty: set[Register]) -> None:
-        """Write the way out of the block that has just been written, if it is used."""
+        """Write the ways out of the block that has just been written, if they are used."""
         tag = self.leaving
+        if self.steps_aside:
+            self.cold += [
+                f"aside.{tag}:",
+                *self.put_back(dirty, f"a.{tag}"),
+                f"  %adone.{tag} = load i64, ptr %out.done",
+                f"  %ab0.{tag} = load i64, ptr %left",
+                f"  %ab1.{tag} = sub i64 %ab0.{tag}, %adone.{tag}",
+                f"  %aat.{tag} = load i64, ptr %out.at",
+                f"  %acell.{tag} = getelementptr i8, ptr %cells, i64 %aat.{tag}",
+                f"  %aslot.{tag} = load ptr, ptr %out.slot",
+                f"  %afn.{tag} = load ptr, ptr %aslot.{tag}",
+                *self.tail(f"%acell.{tag}", f"%ab1.{tag}", f"%afn.{tag}"),
+            ]
+        self.steps_aside = False
         if self.leaves:
             self.cold += [
                 f"leave.{tag}:",
@@ -314,12 +354,16 @@ class RegionEmitter:
             self.leave_block(labels["trap"], one.at, CALL_TRAP_AT, done)
         if "punt" in template.labels:
             labels["punt"] = f"punt.{identity}"
-            self.leave_block(labels["punt"], one.at, CALL_STEP_AT, done)
+            self.step_aside(labels["punt"], one.at, done)
         if "after" in template.labels:
             labels["after"] = f"after.{identity}"
             self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
         if template.calls_out:
             self.beside(one, identity, dirty, labels, done)
+        start = self.name("do")
+        self.body += [f"  br label %{start}", f"{start}:"]
+        if template.access is not None:
+            labels["where"] = self.where(one, identity, done)
         if one.target is not None:
             way = "taken" if one.known is None else "indirect"
             labels[way] = self.edge(one, one.target, after, done + 1)
@@ -338,8 +382,7 @@ class RegionEmitter:
             p if n % 2 == 0 else str(holes[p]).replace("$n$", str(n))
             for n, p in enumerate(template.parts)
         ]
-        start = self.name("do")
-        self.body += [f"  br label %{start}", f"{start}:", "".join(parts)]
+        self.body.append("".join(parts))
         if template.calls_out and one.falls:
             self.body += self.look_around(identity, labels["after"], onward)
         if not ends:
@@ -423,7 +466,7 @@ class RegionEmitter:
             f"  store ptr @record, ptr %u.{tag}, !alias.scope !2, !noalias !1",
             f"  br label %step.{tag}",
         ]
-        self.leave_block(f"step.{tag}", at, CALL_STEP_AT, 0)
+        self.step_aside(f"step.{tag}", at, 0)
         return [
             f"  %left.{tag} = load i64, ptr %left",
             f"  %low.{tag} = icmp slt i64 %left.{tag}, {self.flow.instruction_count}",
@@ -443,10 +486,12 @@ class RegionEmitter:
             "  %out.at = alloca i64",
             "  %out.done = alloca i64",
             "  %out.call = alloca i64",
+            "  %out.slot = alloca ptr",
             "  %x.0 = alloca i64",
             f"  %x.{SINK} = alloca i64",
             *(f"  %{file}.{number} = alloca i64" for file, number in self.slot_order()),
             *self.allocas,
+            *self.inits,
             "  store i64 0, ptr %x.0",
             f"  store i64 0, ptr %x.{SINK}",
             "  %cell.i = ptrtoint ptr %cell to i64",
@@ -494,7 +539,9 @@ class RegionEmitter:
             for one in block.insns:
                 assert one.template is not None
                 uses[at] |= _registers(one.template.reads, one) - written
-                if one.template.labels & {"trap", "punt", "after"} or one.template.calls_out:
+                checks = one.at in self.sites and self.sites[one.at].first
+                leaves = one.template.labels & {"trap", "punt", "after"}
+                if leaves or checks or one.template.calls_out:
                     uses[at] |= self.writes_of(block) - written
                 written |= _registers(one.template.writes, one)
             sets[at] = written
@@ -531,17 +578,18 @@ class RegionEmitter:
             "  br label %refuse",
             "refuse:",
         ]
-        places = ", ".join(f"i64 {at}" for at in self.flow.entries)
+        places = ", ".join(f"i64 {at * CELL_BYTES // 2}" for at in self.flow.entries)
         count = len(self.flow.entries)
         self.constants.append(f"@places = internal constant [{count} x i64] [{places}]")
         return [
             *lines,
             "  %place.p = getelementptr i64, ptr @places, i64 %which",
             "  %place = load i64, ptr %place.p",
-            "  %again = add i64 %page, %place",
-            "  %again.p = inttoptr i64 %again to ptr",
-            *self.call_out(CALL_STEP_AT, "refuse"),
-            *self.tail("%again.p", "%budget", "%fn.refuse"),
+            "  %again = getelementptr i8, ptr %cells, i64 %place",
+            f"  %kept.p = getelementptr i8, ptr @record, i64 {Region.FIELDS['entry_kept'][1]}",
+            "  %kept.q = getelementptr i64, ptr %kept.p, i64 %which",
+            "  %fn.refuse = load ptr, ptr %kept.q",
+            *self.tail("%again", "%budget", "%fn.refuse"),
         ]
 
     def module(self, declarations: str) -> str:
@@ -553,7 +601,7 @@ class RegionEmitter:
             f"define hidden preserve_nonecc void @entry.{n}({PARAMS}) nounwind {{\n"
             f"  %c = getelementptr i8, ptr %cell, i64 {n - at * CELL_BYTES // 2}\n"
             f"  musttail call preserve_nonecc void @region(ptr %hart, ptr %c, i64 %budget, "
-            f"ptr %bank, ptr %ram)\n  ret void\n}}"
+            f"ptr %bank)\n  ret void\n}}"
             for n, at in enumerate(self.flow.entries)
         ]
         body = "\n".join([*self.entry(), *self.lines, *self.cold, *self.refusals()])

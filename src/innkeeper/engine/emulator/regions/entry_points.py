@@ -44,7 +44,7 @@ enter:
 fault:{resume}
 on:
   %fn = load ptr, ptr %next
-  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %budget, ptr %bank, ptr %ram)
+  musttail call preserve_nonecc void %fn(ptr %hart, ptr %next, i64 %budget, ptr %bank)
   ret void
 }}
 
@@ -60,6 +60,21 @@ on:
 
 {called.format("ptr", "region.rw_pointer", "ptr %hart, i64 %va, i32 %size")}
   %where = call ptr @slow.region_rw_pointer(ptr %hart, i64 %va, i32 %size)
+  ret ptr %where
+}}
+
+{called.format("ptr", "region.span_read", "ptr %hart, i64 %va, i32 %size")}
+  %where = call ptr @slow.region_span_read(ptr %hart, i64 %va, i32 %size)
+  ret ptr %where
+}}
+
+{called.format("ptr", "region.span_write", "ptr %hart, i64 %va, i32 %size")}
+  %where = call ptr @slow.region_span_write(ptr %hart, i64 %va, i32 %size)
+  ret ptr %where
+}}
+
+{called.format("ptr", "region.span_both", "ptr %hart, i64 %va, i32 %size")}
+  %where = call ptr @slow.region_span_both(ptr %hart, i64 %va, i32 %size)
   ret ptr %where
 }}
 

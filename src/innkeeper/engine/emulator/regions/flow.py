@@ -84,6 +84,18 @@ class Insn:
         )
 
     @property
+    def is_addi(self) -> bool:
+        """Tell whether it adds a constant."""
+        return self.template is not None and self.template.base == "addi"
+
+    def written(self) -> list[int]:
+        """Return the integer registers that it writes."""
+        assert self.template is not None
+        names = [name for file, name in self.template.writes if file == "x"]
+        numbers = [int(n) if n.isdecimal() else getattr(self, n) for n in names]
+        return [n for n in numbers if n not in (0, SINK)]
+
+    @property
     def calls(self) -> bool:
         """Tell whether it leaves a return address and goes away for certain."""
         return not self.falls and self.rd in LINK_REGISTERS

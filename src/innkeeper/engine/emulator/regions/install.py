@@ -14,6 +14,7 @@ from innkeeper.engine.emulator.regions.drop import (
     CELL_PAGE_BYTES,
     first_cell,
     is_region,
+    page_index,
     traffic_of,
 )
 from innkeeper.engine.emulator.regions.layout import (
@@ -98,7 +99,10 @@ def install(h: Hart, r: Region) -> bool:
     put = False
     for k in range(r.entry_count):
         cell = cells[r.entry_at[k] >> 1]
-        if not is_region(t, cell.handler) and settle(h, r, cell, r.entry_at[k]):
+        r.entry_kept[k] = cell.handler
+        if is_region(t, cell.handler):
+            r.entry_kept[k] = kept_handler(code, number, cell.handler)
+        elif settle(h, r, cell, r.entry_at[k]):
             if not put:
                 join_page(code, r, u32(0), number)
                 r.state = u32(REGION_INSTALLED)
@@ -108,6 +112,20 @@ def install(h: Hart, r: Region) -> bool:
     if put:
         t.stat_installed = t.stat_installed + 1
     return put
+
+
+@noinline
+def kept_handler(code: Code, number: u32, handler: u64) -> u64:
+    """Return what a region's entry in a cell page has taken the place of."""
+    at = code.page_regions[number]
+    while at != 0:
+        one = ptr_cast(Region, at)
+        if one.cells[0] == addr(first_cell(code, number)):
+            for k in range(one.entry_count):
+                if one.rx + u64(one.entry_code[k]) == handler:
+                    return one.entry_kept[k]
+        at = one.following[page_index(one, addr(first_cell(code, number)))]
+    return handler
 
 
 @noinline

@@ -65,6 +65,45 @@ def region_rw_pointer(h: Hart, va: u64, size: u32) -> Ptr[u8]:
 
 
 @noinline
+def region_span_read(h: Hart, va: u64, size: u32) -> Ptr[u8]:
+    """Find memory in one page that may be read, with a walk if need be; null leaves to tier 0."""
+    p = find_load(h, va, size)
+    if is_null(p) and may_walk(h, va, size, u32(ACCESS_READ)):
+        p = find_load(h, va, size)
+    return p
+
+
+@noinline
+def region_span_write(h: Hart, va: u64, size: u32) -> Ptr[u8]:
+    """Find memory in one page that may be read and written, or return null."""
+    p = find_store(h, va, size)
+    if is_null(p) and may_walk(h, va, size, u32(ACCESS_WRITE)):
+        p = find_store(h, va, size)
+    return p
+
+
+@noinline
+def region_span_both(h: Hart, va: u64, size: u32) -> Ptr[u8]:
+    """Find memory to be read first and written later: not dirty yet (Privileged 4.3.1)."""
+    p = find_store(h, va, size)
+    if is_null(p) and may_walk(h, va, size, u32(ACCESS_READ)):
+        p = find_store(h, va, size)
+    return p
+
+
+@noinline
+def may_walk(h: Hart, va: u64, size: u32, access: u32) -> bool:
+    """Walk for an access within a page that the second level of the TLB does not know."""
+    if effective_address(h, va) != va or (va & 0xFFF) + u64(size) > 4096:
+        return False
+    try:
+        translate(h, va, access, u32(1))
+    except Trap:
+        return False
+    return True
+
+
+@noinline
 def leaves(h: Hart) -> bool:
     """Tell whether the pending trap only gives an instruction to tier 0; it is over then."""
     if h.trap_cause != LEAVE_REGION:

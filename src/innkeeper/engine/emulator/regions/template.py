@@ -9,6 +9,7 @@ numbers, immediates and labels as text. Holes are written `$name$`:
     next                    where the instruction ends that neither branches nor jumps
     taken indirect          the target of `branch`; where `jump` goes on, its target in %target
     spill reload            all registers to the hart, and back, around a call of a slow path
+    where                   the host address of a load or store, which the region has checked
     operands done           the decoded operands in memory; instructions retired in this block
     trap punt after         leave: with a trap pending; to do it again in tier 0; when it is done
 """
@@ -36,6 +37,9 @@ GUEST = ", !alias.scope !1, !noalias !2"
 HOST = ", !alias.scope !2, !noalias !1"
 HOLE = re.compile(r"\$(\w+)\$")
 FILES = {"x", "f"}
+LOADS = frozenset(("lb", "lbu", "lh", "lhu", "lw", "lwu", "ld", "flh", "flw", "fld"))
+STORES = frozenset(("sb", "sh", "sw", "sd", "fsh", "fsw", "fsd"))
+"""What does nothing with memory but one access off `rs1` and `imm`."""
 MAX_TEMPLATE_LINES = 400
 """A longer meaning stays in tier 0: inlining it gains nothing and costs compile time."""
 
@@ -61,6 +65,10 @@ class Template:
     strict: bool
     calls_out: bool
     """It calls slow paths, which may do anything a handler may."""
+    base: str
+    """Its name without what tells a compressed form apart."""
+    access: tuple[int, bool] | None
+    """Of a load or store off `rs1` and `imm`: its size in bytes, and whether it stores."""
 
 
 class TemplateCompiler(HandlerCompiler):
@@ -82,6 +90,8 @@ class TemplateCompiler(HandlerCompiler):
         self.cold: list[str] = []
         self.uses_float = False
         self.live, self.reached = True, set[str]()
+        self.base = instruction.base_name or instruction.name
+        self.access: tuple[int, bool] | None = None
         self.completes = self.effects = False
 
     def template(self) -> Template:
@@ -102,7 +112,7 @@ class TemplateCompiler(HandlerCompiler):
         return Template(
             parts, tuple("\n".join(self.allocas).split("\n")) if self.allocas else (),
             frozenset(self.reads), frozenset(self.writes), labels, self.uses_float,
-            "strictfp" in self.attributes, self.calls_out,
+            "strictfp" in self.attributes, self.calls_out, self.base, self.access,
         )  # fmt: skip
 
     # ---- names and holes
@@ -354,6 +364,10 @@ class TemplateCompiler(HandlerCompiler):
         return last
 
     def load_at(self, kind: Any, va: Value) -> Value:
+        if self.base in LOADS:
+            self.access = (kind.BITS // 8, False)
+            loaded = self.assign(f"load {ir_type(kind)}, ptr $where$, align 1{GUEST}")
+            return Value(kind, loaded)
         slow, where = self.probe(va, kind.BITS // 8, "read_tag")
         t, join = ir_type(kind), self.fresh("got")
         quick = self.assign(f"load {t}, ptr {where}{GUEST}")
@@ -368,6 +382,10 @@ class TemplateCompiler(HandlerCompiler):
 
     def store_at(self, kind: Any, va: Value, value: Value) -> None:
         self.effects = True
+        if self.base in STORES:
+            self.access = (kind.BITS // 8, True)
+            self.emit(f"store {ir_type(kind)} {value.ir}, ptr $where$, align 1{GUEST}")
+            return
         slow, where = self.probe(va, kind.BITS // 8, "write_tag")
         join = self.fresh("put")
         self.emit(f"store {ir_type(kind)} {value.ir}, ptr {where}{GUEST}")
