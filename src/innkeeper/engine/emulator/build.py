@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from innkeeper.native import cache as code_cache
 from innkeeper.native.elf import Image
 from innkeeper.native.loaded import LoadedCode
+
+if TYPE_CHECKING:
+    from innkeeper.engine.emulator.regions.templates import Templates
 
 PACKAGE = Path(__file__).resolve().parents[2]
 TABLES, HANDLERS, HANDLER_COUNT = "decode.tables", "handlers", "handlers.count"
@@ -114,6 +117,17 @@ def regions_path() -> Path:
     return entry.parent.parent / "regions" / f"{entry.stem.removeprefix('regions-')}.pack"
 
 
+def region_templates() -> Templates:
+    """Return what regions are made from, from the cache where it is there."""
+    return _templates(emulator_code().symbols)
+
+
+def _templates(symbols: dict[str, int]) -> Templates:
+    from innkeeper.engine.emulator.regions.templates import templates
+
+    return templates(code_cache.entry_path("templates", *_keys()), sorted(symbols))
+
+
 @cache
 def emulator_code() -> LoadedCode:
     """Return the emulator's code, from the cache where it is there."""
@@ -122,4 +136,5 @@ def emulator_code() -> LoadedCode:
     if entry is None:
         entry = compile_image()
         code_cache.write(path, entry)
+        _templates(entry.image.symbols)
     return LoadedCode(entry.image)

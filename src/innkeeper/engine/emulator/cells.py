@@ -11,6 +11,7 @@ from __future__ import annotations
 from innkeeper.engine.emulator.decoding import decode_at, fill_cell
 from innkeeper.engine.emulator.fill import code_entry, enter_code
 from innkeeper.engine.emulator.hart import (
+    CELL_BYTES,
     CELL_PAGE_CELLS,
     NO_PAGE,
     PAGE_CELLS,
@@ -56,8 +57,6 @@ from innkeeper.native.intrinsics import (
     ref,
 )
 from innkeeper.native.types import Ptr, u32, u64
-
-CELL_BYTES = 16
 
 
 def cells_of(code: Code, number: u32) -> Ptr[Operands]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from innkeeper.engine.emulator.handlers import EXECUTE, PARAMS
-from innkeeper.engine.emulator.hart import CODE_ENTRIES, Bank, CodeEntry, EmuHart
+from innkeeper.engine.emulator.handlers import EXECUTE
+from innkeeper.engine.emulator.hart import CODE_ENTRIES, PARAMS, Bank, CodeEntry, EmuHart
 from innkeeper.native.types import size_of
 
 

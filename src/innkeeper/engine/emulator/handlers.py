@@ -14,7 +14,9 @@ from typing import Any
 from innkeeper.engine.emulator import fill
 from innkeeper.engine.emulator.floats import FloatLowering
 from innkeeper.engine.emulator.hart import (
+    CELL_BYTES,
     DATA_ENTRIES,
+    PARAMS,
     DataEntry,
     EmuHart,
 )
@@ -28,8 +30,6 @@ from innkeeper.native.signature import Signature
 from innkeeper.native.types import PtrType, size_of, u32, u64
 from innkeeper.native.values import Place, Value, ir_type, zero_of
 
-PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank"
-CELL_BYTES = 16
 EXECUTE = "execute.cells"
 QUICK_ONLY = ("F", "D", "Zfa")
 

@@ -17,6 +17,9 @@ INVALID = 0xFFFFFFFFFFFFFFFF
 """A tag that no masked address equals: its low bits are all set."""
 
 PAGE_CELLS = 2048
+CELL_BYTES = 16
+PARAMS = "ptr %hart, ptr %cell, i64 %budget, ptr %bank"
+"""What every handler takes, in LLVM IR."""
 CELL_PAGE_CELLS = 2052
 """One cell for every 2 bytes, one that leads to the next page, rounded up to a cache line."""
 

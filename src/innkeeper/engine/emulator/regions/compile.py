@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from innkeeper.base.record import record
-from innkeeper.engine.emulator.handlers import CELL_BYTES
-from innkeeper.engine.emulator.module import engine_module
+from innkeeper.engine.emulator.hart import CELL_BYTES
 from innkeeper.engine.emulator.regions.emit import RegionEmitter
 from innkeeper.engine.emulator.regions.flow import PAGE, Flow, Insn, explore
 from innkeeper.engine.emulator.regions.layout import (
@@ -18,9 +17,8 @@ from innkeeper.engine.emulator.regions.layout import (
     REGION_MAGIC,
     Region,
 )
-from innkeeper.engine.emulator.regions.template import Template, make_template
+from innkeeper.engine.emulator.regions.templates import Templates
 from innkeeper.isa.riscv.hart import Operands
-from innkeeper.isa.riscv.profiles import instructions
 from innkeeper.native.codegen import compile_ir
 from innkeeper.native.elf import Image
 
@@ -67,21 +65,10 @@ class Compiled:
 
 
 class RegionCompiler:
-    """Compiles regions; keeps templates and decoded operands between them."""
+    """Compiles regions from templates."""
 
-    def __init__(self, decode: Decode, tables: Any, callable_names: list[str]) -> None:
-        self._decode, self._tables = decode, tables
-        self._module = engine_module()
-        self._callable = {name: n for n, name in enumerate(callable_names)}
-        self._templates: dict[int, Template | None] = {}
-
-    def template(self, number: int) -> Template | None:
-        """Return the template of an instruction by its number."""
-        if number not in self._templates:
-            self._templates[number] = make_template(
-                self._module, instructions()[number - 1], self._callable.__getitem__
-            )
-        return self._templates[number]
+    def __init__(self, decode: Decode, tables: Any, templates: Templates) -> None:
+        self._decode, self._tables, self._templates = decode, tables, templates
 
     def compile(self, start: int, pages: Pages) -> Compiled | None:
         """Compile the region around `start`, an offset in page 0; None where there is none."""
@@ -99,19 +86,14 @@ class RegionCompiler:
             return None
         deltas = self.deltas(flow)
         emitter = RegionEmitter(flow, deltas)
-        text = emitter.module(self.declarations())
+        text = emitter.module()
+        text += self._templates.declarations(text)
         image = compile_ir(text, opt=1, quick=True, name=f"region {start:#x}")
         data = {d: p.data for d, p in known.items() if p is not None}
         return Compiled(
             image, tuple(flow.entries), tuple(deltas), _ranges(flow, deltas, data),
             flow.instruction_count, tuple(flow.cuts),
         )  # fmt: skip
-
-    def declarations(self) -> str:
-        """Return what templates refer to: intrinsics and constant tables."""
-        tables = [c[2] for c in self._module.constants.values()]
-        kept = [d for n, d in self._module.declarations.items() if not n.startswith("!")]
-        return "\n".join([*tables, *kept])
 
     @staticmethod
     def deltas(flow: Flow) -> list[int]:
@@ -147,9 +129,9 @@ class RegionCompiler:
         if number == 0:
             return None
         raw = operands.raw
-        length = instructions()[number - 1].length
+        length = 4 if bits & 3 == 3 else 2
         return Insn(
-            at, length, self.template(number), raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm
+            at, length, self._templates.all[number - 1], raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm
         )  # fmt: skip
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from innkeeper.engine.emulator.handlers import CELL_BYTES, PARAMS
 from innkeeper.engine.emulator.hart import (
     CALL_JUMP,
     CALL_LINK,
     CALL_RESUME_AT,
     CALL_TRAP_AT,
+    CELL_BYTES,
     CODE_ENTRIES,
+    PARAMS,
     Bank,
     CodeEntry,
     EmuHart,
@@ -592,8 +593,8 @@ class RegionEmitter(Checks):
             *self.tail("%again", "%budget", "%fn.refuse"),
         ]
 
-    def module(self, declarations: str) -> str:
-        """Return the region's LLVM module."""
+    def module(self) -> str:
+        """Return the region's LLVM module, which lacks what templates refer to."""
         for at in sorted(self.flow.blocks):
             self.block(self.flow.blocks[at])
         attributes = "nounwind " + ("strictfp " if self.strict else "") + '"no-builtins"'
@@ -608,7 +609,6 @@ class RegionEmitter(Checks):
         return "\n".join(
             [
                 f"@record = hidden global [{size_of(Region)} x i8] zeroinitializer, align 64",
-                declarations,
                 *self.constants,
                 f"define hidden preserve_nonecc void @region({PARAMS}) {attributes} {{",
                 body,
@@ -616,6 +616,6 @@ class RegionEmitter(Checks):
                 *thunks,
                 LIKELY_METADATA,
                 '!90 = !{!"branch_weights", i32 1, i32 2000}',
-                '!91 = !{!"branch_weights", i32 2000, i32 1}',
+                '!91 = !{!"branch_weights", i32 2000, i32 1}\n',
             ]
         )

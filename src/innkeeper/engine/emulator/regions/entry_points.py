@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from innkeeper.engine.emulator.common import field_offset
-from innkeeper.engine.emulator.handlers import PARAMS
+from innkeeper.engine.emulator.hart import PARAMS
 
 
 def region_entry_points() -> str:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from innkeeper.base.record import field, record
-from innkeeper.engine.emulator.regions.template import Template
+from innkeeper.engine.emulator.regions.templates import Template
 from innkeeper.isa.riscv.hart import SINK
 
 PAGE = 4096

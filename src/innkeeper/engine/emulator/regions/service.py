@@ -19,7 +19,7 @@ from innkeeper.base.errors import UsageError
 from innkeeper.base.log import log
 from innkeeper.base.threads import name_thread
 from innkeeper.engine.emulator import hart as layout
-from innkeeper.engine.emulator.build import regions_path
+from innkeeper.engine.emulator.build import region_templates, regions_path
 from innkeeper.engine.emulator.regions.layout import (
     INDEX_SLOTS,
     MAX_IMAGE_BYTES,
@@ -204,7 +204,7 @@ class RegionService:
                 "decode.decode", ctypes.c_uint16, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64
             )
             tables = self._emulator.code.address + layout.Code.FIELDS["tables"][1]
-            self._compiler = RegionCompiler(decode, tables, sorted(loaded.symbols))
+            self._compiler = RegionCompiler(decode, tables, region_templates())
         return self._compiler
 
     def _compile(self, place: int, va: int, bank: int, hart: int) -> None:

@@ -22,9 +22,9 @@ from collections.abc import Callable
 from typing import Any
 
 from innkeeper.base.errors import CompileError
-from innkeeper.base.record import record
 from innkeeper.engine.emulator.handlers import QUICK_ONLY, HandlerCompiler
 from innkeeper.engine.emulator.hart import CALL_LOAD, CALL_RW_POINTER, CALL_STORE, EmuHart
+from innkeeper.engine.emulator.regions.templates import Template
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Instruction
 from innkeeper.native.calls import Calls
@@ -46,29 +46,6 @@ MAX_TEMPLATE_LINES = 400
 
 class Unsupported(Exception):
     """This instruction cannot be part of a region: the region leaves before it."""
-
-
-@record
-class Template:
-    """What an instruction does, as text between holes, and how it may go on.
-
-    `reads` and `writes` name registers: a file and an operand's name or a number.
-    """
-
-    parts: tuple[str, ...]
-    allocas: tuple[str, ...]
-    reads: frozenset[tuple[str, str]]
-    writes: frozenset[tuple[str, str]]
-    labels: frozenset[str]
-    """Which of the labels it uses."""
-    uses_float: bool
-    strict: bool
-    calls_out: bool
-    """It calls slow paths, which may do anything a handler may."""
-    base: str
-    """Its name without what tells a compressed form apart."""
-    access: tuple[int, bool] | None
-    """Of a load or store off `rs1` and `imm`: its size in bytes, and whether it stores."""
 
 
 class TemplateCompiler(HandlerCompiler):
