@@ -93,3 +93,17 @@ def test_click_is_not_imported_for_a_container() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_container_without_a_network_imports_nothing_of_networks() -> None:
+    script = (
+        "import sys; from innkeeper.cli import quick, container_run;"
+        "import innkeeper.guests.containers.foreground, innkeeper.containers.launch;"
+        "options, given = quick.read(['run', '--engine', 'container', 'box', 'true']);"
+        "container_run.container_request(options, given);"
+        "print([m for m in sys.modules if 'networks' in m or m == 'socket'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

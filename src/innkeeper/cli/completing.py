@@ -28,6 +28,17 @@ def complete_places(
     return found or [CompletionItem(incomplete, type="file")]
 
 
+def complete_networks(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the networks whose name begins so; for `--network` the other modes, too."""
+    from innkeeper.guests.containers.networks import managing
+
+    modes = ["none", "host", "bridge", "container:", "ns:"] if param.name == "network" else []
+    names = [*modes, *(row["name"] for row in managing.described())]
+    return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
 container_argument = click.argument("name", metavar="CONTAINER", shell_complete=complete_containers)
 containers_argument = click.argument(
     "names", nargs=-1, required=True, metavar="CONTAINER...", shell_complete=complete_containers

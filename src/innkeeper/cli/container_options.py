@@ -6,6 +6,7 @@ import click
 from click.core import ParameterSource
 
 from innkeeper.base.errors import UsageError
+from innkeeper.cli.completing import complete_networks
 from innkeeper.cli.container_life_options import LIFE_NAMES, life_options
 from innkeeper.cli.options import combined
 
@@ -25,6 +26,7 @@ container_options = combined(
                      help="Container: remove it at its end (as is done in the foreground)."),
         click.option("--keep", is_flag=True, help="Container: keep its files until `inn rm`."),
         click.option("--network", "--net", multiple=True, metavar="WHICH",
+                     shell_complete=complete_networks,
                      help="Container: none (the default), host, container:NAME, ns:PATH, bridge, "
                           "or NETWORK[:ip=A,alias=N,...], also several."),
         click.option("--publish", "-p", multiple=True, metavar="[IP:][HOSTPORT:]PORT[/udp]",

@@ -28,8 +28,17 @@ def describe(record: Record) -> dict[str, Any]:
         "command": record.data.get("command", []), "status": control.status_of(record),
         "exit_status": ended["status"] if ended else None, "oom": bool(ended and ended["oom"]),
         "created": record.data.get("created"), "detached": record.data.get("detach", False),
-        "health": (health_of(record) or {}).get("status"),
+        "ports": _ports(record), "health": (health_of(record) or {}).get("status"),
     }  # fmt: skip
+
+
+def _ports(record: Record) -> list[dict[str, Any]]:
+    """Return the ports that a container publishes; only those with a bridge have some."""
+    if record.data.get("net", {}).get("mode") != "bridge":
+        return []
+    from innkeeper.guests.containers.networks.managing import ports_of
+
+    return ports_of(record)
 
 
 @click.command(epilog=examples("inn ps", "inn ps -a -o json"))
@@ -45,7 +54,7 @@ def ps(everything: bool, quiet: bool, output: str) -> None:
     elif output == "json":
         click.echo(json.dumps(rows, indent=2))
     else:
-        columns = ["id", "name", "image", "command", "status", "created"]
+        columns = ["id", "name", "image", "command", "status", "created", "ports"]
         show_rows([row | _shown(row) for row in rows], columns=columns, output=output)
 
 
@@ -61,7 +70,19 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     return {
         "id": row["id"][: records.SHORT], "status": status, "command": repr(shown)[1:-1],
         "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["created"] or 0)),
+        "ports": ", ".join(shown_port(port) for port in row["ports"]),
     }  # fmt: skip
+
+
+def shown_port(port: dict[str, Any]) -> str:
+    """Return a published port as docker and podman show it."""
+    return f"{shown_host(port)}->{port['port']}/{port['protocol']}"
+
+
+def shown_host(port: dict[str, Any]) -> str:
+    """Return where on the host a port is published."""
+    host = f"[{port['host']}]" if ":" in port["host"] else port["host"] or "0.0.0.0"
+    return f"{host}:{port['host_port']}"
 
 
 def for_each(names: tuple[str, ...], act: Callable[[Record], None]) -> int:

@@ -9,12 +9,17 @@ from typing import Any
 import click
 
 from innkeeper.base.errors import InnError, NotFoundError, UsageError
+from innkeeper.cli.completing import complete_networks, container_argument, containers_argument
+from innkeeper.cli.containers import shown_host
 from innkeeper.cli.options import examples, json_option
 from innkeeper.cli.table import show_rows
+from innkeeper.guests.containers import records
 from innkeeper.guests.containers.networks import managing
 
 COLUMNS = ("name", "driver", "interface", "subnets", "containers")
-_names = click.argument("names", nargs=-1, required=True, metavar="NETWORK...")
+_names = click.argument(
+    "names", nargs=-1, required=True, metavar="NETWORK...", shell_complete=complete_networks
+)
 _cni_dir = click.option("--cni-config-dir", default="", metavar="DIR",
                         help="Where CNI configurations are (/etc/cni/net.d).")  # fmt: skip
 
@@ -137,7 +142,7 @@ def prune() -> None:
 
 
 @network.command(epilog=examples("inn network check web"))
-@click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+@containers_argument
 def check(names: tuple[str, ...]) -> int:
     """Look whether containers' networks still are as they were set up.
 
@@ -148,11 +153,11 @@ def check(names: tuple[str, ...]) -> int:
 
 @click.command(epilog=examples("inn port web", "inn port web 80", "inn port web 53/udp"))
 @json_option
-@click.argument("name", metavar="CONTAINER")
+@container_argument
 @click.argument("inner", default="", metavar="[PORT[/PROTOCOL]]")
 def port(output: str, name: str, inner: str) -> None:
     """Say at which of the host's ports a container's are published."""
-    found = managing.ports_of(name)
+    found = managing.ports_of(records.find(name))
     if inner:
         number, _, protocol = inner.partition("/")
         if not number.isdigit():
@@ -165,6 +170,5 @@ def port(output: str, name: str, inner: str) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     for one in found:
-        host = one["host"] or "0.0.0.0"
-        shown = f"[{host}]:{one['host_port']}" if ":" in host else f"{host}:{one['host_port']}"
+        shown = shown_host(one)
         click.echo(shown if inner else f"{one['port']}/{one['protocol']} -> {shown}")

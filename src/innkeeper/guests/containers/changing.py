@@ -20,6 +20,10 @@ NO_LIMIT = -1
 def rename(record: Record, name: str) -> None:
     """Give a container another name."""
     record.rename(records.check_name(name))
+    if record.data.get("net", {}).get("mode") == "bridge":
+        from innkeeper.guests.containers.networks import bridge
+
+        bridge.renamed(record)
 
 
 @plain(kw_only=True)

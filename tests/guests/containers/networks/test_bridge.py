@@ -111,6 +111,41 @@ def test_another_container_shares_network_and_names(inn: HostInn) -> None:
     assert inn.address("first").encode() in done.stdout
 
 
+def test_a_new_name_is_found(inn: HostInn) -> None:
+    inn("network", "create", "web")
+    inn.serve("before", "--network", "web:alias=api")
+    assert inn("rename", "before", "after").returncode == 0
+    for name, status in (("after", 0), ("api", 0), ("before", 1)):
+        script = f"until nc {name} 80; do nslookup {name} || exit 1; sleep 0.05; done"
+        done = inn.run("--network", "web", IMAGE, "sh", "-c", script)
+        assert done.returncode == status, done.stdout + done.stderr
+    assert b"\tafter" in inn("exec", "after", "cat", "/etc/hosts").stdout.replace(b" ", b"\t")
+
+
+def test_one_that_was_created_is_attached_when_it_starts(inn: HostInn) -> None:
+    made = inn(
+        "create", "--name", "later", "--network", "bridge", "-p", "8095:80", IMAGE, "sleep", "1000"
+    )
+    assert made.returncode == 0, made.stderr
+    assert inn("port", "later").stdout == b""
+    assert inn("start", "later").returncode == 0
+    assert inn("port", "later").stdout == b"80/tcp -> 0.0.0.0:8095\n"
+    assert b"0.0.0.0:8095->80/tcp" in inn("ps").stdout
+
+
+def test_links_are_as_wide_as_the_way_out(inn: HostInn, outside: tuple[str, str]) -> None:
+    inn("network", "create", "--mtu", "1300", "narrow")
+    script = "ip link show eth0"
+    assert b"mtu 1300" in inn.run("--network", "narrow", IMAGE, "sh", "-c", script).stdout
+    inn.on_host("ip", "link", "set", "up0", "mtu", "1400")
+    inn.on_host("ip", "route", "add", "default", "via", OUTSIDE)
+    try:
+        assert b"mtu 1400" in inn.run("--network", "bridge", IMAGE, "sh", "-c", script).stdout
+    finally:
+        inn.on_host("ip", "route", "del", "default")
+        inn.on_host("ip", "link", "set", "up0", "mtu", "1500")
+
+
 def test_networks_are_made_listed_and_removed(inn: HostInn) -> None:
     assert inn("network", "create", "--label", "a=b", "--ipv6", "one").returncode == 0
     again = inn("network", "create", "one")
@@ -159,6 +194,7 @@ def test_addresses_run_out(inn: HostInn) -> None:
         (["--network", "bridge", "--network", "bridge"], 2, "twice"),
         (["--network", "none", "--network", "bridge"], 2, "only one"),
         (["--network", "bridge:colour=red"], 2, "no option"),
+        (["--network", "bridge:alias=api"], 2, "no names"),
         (["--network", "bridge:mac=01:00:00:00:00:00"], 2, "Ethernet"),
         (["--network", "host", "-p", "80"], 2, "no ports"),
         (["--network", "bridge", "-p", "99999:1"], 2, "--publish"),

@@ -84,6 +84,32 @@ def test_udp(inn: HostInn, outside: tuple[str, str]) -> None:
             assert answer.readline() == b"over udp\n"
 
 
+def test_a_flow_follows_the_port(inn: HostInn, outside: tuple[str, str]) -> None:
+    """Who keeps on sending UDP reaches the next container at the port, whatever its address."""
+    client = (
+        "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "s.settimeout(0.1)\n"
+        "seen = b''\n"
+        f"for _ in range(600):\n"
+        f"    try: s.sendto(b'x', ({HOST!r}, 5354)); now = s.recv(99)\n"
+        "    except OSError: continue\n"
+        "    if now != seen: seen = now; print(now.decode(), flush=True)\n"
+    )
+    serve = "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    serve += "s.bind(('', 53)); print(1, flush=True)\n"
+    serve += "while True: s.sendto(sys.argv[1].encode(), s.recvfrom(99)[1])"
+    with script_in(f"/run/netns/{outside[1]}", client) as said:
+        for name in ("first", "second"):
+            done = inn.run("-d", "--name", name, "-p", "5354:53/udp", IMAGE, "sleep", "1000")
+            assert done.returncode == 0, done.stderr
+            with script_in(inn.namespace(name), serve, name) as server:
+                assert server.readline() == b"1\n"
+                assert said.readline() == f"{name}\n".encode()
+            address = inn.address(name)
+            assert inn("rm", "-f", name).returncode == 0
+        assert address != "10.90.0.2"
+
+
 def test_six(inn: HostInn, outside: tuple[str, str]) -> None:
     assert inn("network", "create", "--ipv6", "six").returncode == 0
     options = ["--network", "six", "-p", "8086:80"]

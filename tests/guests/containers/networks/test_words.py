@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from innkeeper.base.errors import InnError, MachineError, UsageError
-from innkeeper.guests.containers.networks import ipam, words
+from innkeeper.cli.network import network
+from innkeeper.guests.containers.networks import bridge, ipam, words
 from innkeeper.guests.containers.networks.ruleset import Forward, Wire, table_text
+from innkeeper.guests.containers.records import Record
+from innkeeper.guests.containers.request import ContainerRequest
 
 
 def shown(text: str) -> list[str]:
@@ -125,6 +132,16 @@ def test_what_the_filter_lets_through() -> None:
         "ct state established,related accept", 'oifname { "inn0", "inn1" } drop',
     )]  # fmt: skip
     assert order == sorted(order)
+
+
+def test_without_privileges_slirp_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    request = ContainerRequest(image="box", networks=("bridge",))
+    with pytest.raises(UsageError) as told:
+        bridge.prepare(request, Record(tmp_path, {}))
+    assert "--network slirp" in told.value.fix
+    done = CliRunner().invoke(network, ["create", "web"])
+    assert isinstance(done.exception, UsageError) and "slirp" in done.exception.fix
 
 
 def test_errors_are_ours() -> None:

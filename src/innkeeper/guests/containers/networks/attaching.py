@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from innkeeper.base.errors import MachineError, NotFoundError
-from innkeeper.guests.containers.networks import definitions, host, ipam, links
+from innkeeper.guests.containers.networks import definitions, flows, host, ipam, links
 from innkeeper.guests.containers.networks.dns import process as dns
 from innkeeper.guests.containers.networks.netlink import Netlink
 from innkeeper.guests.containers.networks.state import State
@@ -52,9 +52,10 @@ def connect(entry: dict[str, Any], pid: int) -> None:
                 for link in own:
                     network = definitions.load(link["network"])
                     bridge = host.ensure_bridge(outer, network)
+                    mtu = network.mtu or links.outer_mtu(outer)
                     links.add_veth(
                         outer, link["outside"], bridge=bridge, peer=link["inside"], namespace=fd,
-                        mac=bytes.fromhex(link["mac"].replace(":", "")), mtu=network.mtu,
+                        mac=bytes.fromhex(link["mac"].replace(":", "")), mtu=mtu,
                     )  # fmt: skip
                     wants_route = not routed and not network.internal
                     _configure(inner, namespace, link, network, route=wants_route)
@@ -102,6 +103,7 @@ def drop(container: str, state: State) -> None:
             _end_network(link["network"])
     if own:
         host.refilter(state)
+        flows.forget(entry["ports"])
     state.save()
 
 

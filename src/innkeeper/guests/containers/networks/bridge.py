@@ -17,6 +17,7 @@ from innkeeper.guests.containers import records
 from innkeeper.guests.containers.networks import (
     attaching,
     definitions,
+    flows,
     host,
     ports,
     ruleset,
@@ -86,6 +87,10 @@ def _apply(given: NetworkOptions, asked: list[dict[str, Any]]) -> None:
     aliases = [words.read_alias(text) for text in given.aliases]
     for one in asked:
         one["aliases"] = [*one["aliases"], *aliases]
+        if one["aliases"] and one["network"] == definitions.DEFAULT:
+            raise UsageError(
+                f"network {definitions.DEFAULT} has no names", fix="inn network create one"
+            )
         if len(one["aliases"]) > words.MAX_ALIASES:
             raise UsageError(f"{len(one['aliases'])} aliases", why=f"at most {words.MAX_ALIASES}")
     if given.ip:
@@ -137,6 +142,7 @@ def attach(record: Record, pid: int) -> None:
         if now.in_use():
             attaching.connect(entry, pid)
             host.refilter(now)
+            flows.forget(entry["ports"])
         for link in entry["links"]:
             if link["driver"] == "bridge" and (network := definitions.load(link["network"])).dns:
                 dns.ensure(network)
@@ -146,7 +152,20 @@ def attach(record: Record, pid: int) -> None:
         with _as_machine_errors():
             cni.add_all(record, entry, pid)
     record.data["net"]["got"] = {one["network"]: one["addresses"] for one in entry["links"]}
-    record.save()
+    record.change(net=record.data["net"])
+    _files(record, entry["links"]).write(record.folder)
+
+
+def renamed(record: Record) -> None:
+    """Have a container found by its new name."""
+    with _as_machine_errors(), state.changing() as now:
+        entry = now.containers.get(record.id)
+        if entry is None:
+            return
+        entry["name"] = record.name
+        for link, asked in zip(entry["links"], record.data["net"]["networks"], strict=True):
+            link["names"] = _names(record, asked)
+        now.save()
     _files(record, entry["links"]).write(record.folder)
 
 

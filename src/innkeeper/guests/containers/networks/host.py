@@ -60,7 +60,8 @@ def ensure_bridge(net: Netlink, network: Network) -> int:
 def _add_bridge(net: Netlink, network: Network, mark: str) -> int:
     mac = ethernet_address(network.subnets[0][1])
     name = network.interface
-    index = links.add_bridge(net, name, mac=mac, mtu=network.mtu, alias=mark)
+    mtu = network.mtu or links.outer_mtu(net)
+    index = links.add_bridge(net, name, mac=mac, mtu=mtu, alias=mark)
     # What containers send is nothing to configure the host by.
     with suppress(MachineError):  # a kernel without IPv6
         set_parameter(f"ipv6/conf/{name}/accept_ra", "0")

@@ -192,6 +192,25 @@ def used_subnets(net: Netlink) -> list[Subnet]:
     return found
 
 
+def own_addresses(net: Netlink) -> set[bytes]:
+    """Return the addresses that are the host's own."""
+    found = set()
+    for data in net.get(nl.RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0), dump=True):
+        values = attributes(data[8:])
+        found.add(values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS) or b"")
+    return found
+
+
+def outer_mtu(net: Netlink) -> int:
+    """Return the MTU of the interface that the default route leads to; 0 where there is none."""
+    for data in net.get(nl.RTM_GETROUTE, _ROUTE.pack(socket.AF_INET, *[0] * 8), dump=True):
+        values = attributes(data[12:])
+        if data[1] == 0 and data[4] == _RT_TABLE_MAIN and _RTA_OIF in values:
+            request = _LINK.pack(0, 0, _number(values[_RTA_OIF]), 0, 0)
+            return _number(attributes(net.get(nl.RTM_GETLINK, request)[0][16:]).get(_IFLA_MTU))
+    return 0
+
+
 def _keep(found: list[Subnet], packed: bytes | None, prefix: int) -> None:
     with suppress(ValueError):
         if packed is not None and prefix:

@@ -130,9 +130,9 @@ def entry_of(name: str) -> tuple[records.Record, dict[str, Any] | None]:
     return record, state.State().containers.get(record.id)
 
 
-def ports_of(name: str) -> list[dict[str, Any]]:
-    """Return the published ports of a container that runs."""
-    entry = entry_of(name)[1]
+def ports_of(record: records.Record) -> list[dict[str, Any]]:
+    """Return the published ports of a container, none when it does not run."""
+    entry = state.State().containers.get(record.id)
     return [] if entry is None else list(entry["ports"])
 
 

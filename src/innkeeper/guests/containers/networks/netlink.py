@@ -51,11 +51,11 @@ def attributes(data: bytes) -> dict[int, bytes]:
 
 
 class Netlink:
-    """A socket to the routing subsystem of the network namespace that it is made in."""
+    """A socket to a subsystem, of the network namespace that it is made in."""
 
-    def __init__(self) -> None:
+    def __init__(self, subsystem: int = NETLINK_ROUTE) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, NETLINK_ROUTE)
+        self._socket = socket.socket(socket.AF_NETLINK, kind, subsystem)
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.bind((0, 0))
