@@ -126,6 +126,7 @@ def test_debian_boots_and_powers_off(
     monkeypatch.setenv("INN_REGIONS", "off" if regions == "off" else "on")
     if regions == "at once":
         monkeypatch.setattr("innkeeper.engine.emulator.regions.service.THRESHOLD", 1)
+        monkeypatch.setattr("innkeeper.engine.emulator.regions.service.GROWTH", 0)
     machine, console, outcome = boot(image, harts=harts, end="poweroff")
     text = console.text
     assert outcome.end is End.POWER_OFF, text[-2000:]

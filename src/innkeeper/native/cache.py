@@ -137,13 +137,15 @@ def touch(path: Path) -> None:
 def trim(folder: Path) -> None:
     """Remove what was not used for longest while there is too much; raises `OSError`.
 
-    A file that a process has open or mapped stays whole for it. Lock files stay.
+    A file that a process has open or mapped stays whole for it. Lock files stay, and what another
+    process renames or removes meanwhile is its affair.
     """
     found = []
     for one in os.scandir(folder):
         if one.is_file(follow_symlinks=False) and not one.name.endswith(".lock"):
-            status = one.stat(follow_symlinks=False)
-            found.append((status.st_mtime, status.st_size, one.path))
+            with contextlib.suppress(FileNotFoundError):
+                status = one.stat(follow_symlinks=False)
+                found.append((status.st_mtime, status.st_size, one.path))
     found.sort(reverse=True)
     total = 0
     for n, (_, size, path) in enumerate(found):

@@ -37,17 +37,19 @@ MAX_WATCHES = 16
 WATCH_READ, WATCH_WRITE = 1, 2
 
 
+MET_SLOTS = 8192
+"""A power of two. What is counted is 8 bits wide, and each time it comes round it is noted."""
 PARKED = 0xFFFFFFFFFFFFFFFF
 """`EmuHart.epoch` between slices."""
 NO_PAGE = 0xFFFFFFFFFFFFFFFF
 """The number of no RAM page."""
 CALL_JUMP, CALL_TRAP_AT, CALL_STEP_AT, CALL_RESUME_AT = 0, 1, 2, 3
 CALL_LOAD, CALL_STORE, CALL_RW_POINTER, CALL_LINK = 4, 5, 6, 7
-CALL_SPAN_READ, CALL_SPAN_WRITE, CALL_SPAN_BOTH = 8, 9, 10
+CALL_SPAN_READ, CALL_SPAN_WRITE, CALL_SPAN_BOTH, CALL_CELL = 8, 9, 10, 11
 CALLED = (
-    "jump", "region.trap_at", "region.step_at", "region.resume_at", "region.load", "region.store",
-    "region.rw_pointer", "region.link", "region.span_read", "region.span_write",
-    "region.span_both",
+    "region.jump", "region.trap_at", "region.step_at", "region.resume_at", "region.load",
+    "region.store", "region.rw_pointer", "region.link", "region.span_read", "region.span_write",
+    "region.span_both", "region.cell",
 )  # fmt: skip
 """`EmuHart.calls`: where a region finds what it may go to (the first four) or call."""
 
@@ -189,12 +191,16 @@ class Code(Struct):
 class EmuHart(Hart):
     """A hart as tier 0 runs it."""
 
-    calls: Array[u64, 11]
+    calls: Array[u64, 12]
     """The addresses of what regions need: `CALL_...`."""
     callable: Ptr[u64]
     """The addresses of all functions of the emulator, by the order of their names."""
     leave_region: u32
     """Set by a store that drops a region: it may be the running one."""
+    regions_first: u64
+    """Where images of regions begin to be executable (`POOL_BYTES` of them)."""
+    met: Array[u8, MET_SLOTS]
+    """By a hash of the cell's address: how often a region was left for a place that is in none."""
     punted: u64
     """The record of the last region that had too little budget left, where it is executed, or 0."""
     bias: u64

@@ -60,8 +60,6 @@ class Compiled:
     ranges: tuple[tuple[int, int, bytes], ...]
     """Page number, first byte, and what the guest's code was."""
     instruction_count: int
-    cuts: tuple[int, ...]
-    """Where it ends for its size alone: the code goes on there."""
 
 
 class RegionCompiler:
@@ -92,7 +90,7 @@ class RegionCompiler:
         data = {d: p.data for d, p in known.items() if p is not None}
         return Compiled(
             image, tuple(flow.entries), tuple(deltas), _ranges(flow, deltas, data),
-            flow.instruction_count, tuple(flow.cuts),
+            flow.instruction_count,
         )  # fmt: skip
 
     @staticmethod

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from innkeeper.engine.emulator.hart import (
+    CALL_CELL,
     CALL_JUMP,
     CALL_LINK,
     CALL_RESUME_AT,
@@ -246,7 +247,7 @@ class RegionEmitter(Checks):
             *self.put_back(dirty, tag),
             *self.budget_after(done, tag),
             f"  %cell.{tag} = getelementptr i8, ptr %cells, i64 {at * CELL_BYTES // 2}",
-            f"  %fn.{tag} = load ptr, ptr %cell.{tag}",
+            *self.call_out(CALL_CELL, tag),
             *self.tail(f"%cell.{tag}", f"%b1.{tag}", f"%fn.{tag}"),
         ]
 

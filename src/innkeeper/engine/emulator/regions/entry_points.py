@@ -3,7 +3,83 @@
 from __future__ import annotations
 
 from innkeeper.engine.emulator.common import field_offset
-from innkeeper.engine.emulator.hart import PARAMS
+from innkeeper.engine.emulator.hart import CODE_ENTRIES, MET_SLOTS, PARAMS, Bank, CodeEntry
+from innkeeper.engine.emulator.regions.pool import POOL_BYTES
+from innkeeper.native.types import size_of
+
+
+def ways_on() -> str:
+    """Return how a region goes on at an address (`jump` with a difference), or at a known cell.
+
+    Both count where code is met that is in no region: short ways between regions become hot by
+    that, for slices hardly ever end there.
+    """
+    cells_at, bias_at = CodeEntry.FIELDS["cells"][1], CodeEntry.FIELDS["bias"][1]
+    return f"""
+define hidden preserve_nonecc void @region.jump({PARAMS}) nounwind {{
+  %pc = ptrtoint ptr %cell to i64
+  %over = icmp slt i64 %budget, 0
+  br i1 %over, label %plain, label %look, !prof !90
+plain:
+  musttail call preserve_nonecc void @jump({PARAMS})
+  ret void
+look:
+  %scaled = lshr i64 %pc, {12 - (size_of(CodeEntry).bit_length() - 1)}
+  %index = and i64 %scaled, {(CODE_ENTRIES - 1) * size_of(CodeEntry)}
+  %base = getelementptr i8, ptr %bank, i64 {Bank.FIELDS["code"][1]}
+  %entry = getelementptr i8, ptr %base, i64 %index
+  %tag = load i64, ptr %entry
+  %page = and i64 %pc, -4096
+  %miss = icmp ne i64 %tag, %page
+  br i1 %miss, label %plain, label %hit, !prof !90
+hit:
+  %cells.p = getelementptr i8, ptr %entry, i64 {cells_at}
+  %cells = load ptr, ptr %cells.p
+  %bias.e = getelementptr i8, ptr %entry, i64 {bias_at}
+  %bias = load i64, ptr %bias.e
+  %bias.p = getelementptr i8, ptr %hart, i64 {field_offset("bias")}
+  store i64 %bias, ptr %bias.p
+  %in = and i64 %pc, 4094
+  %in8 = shl i64 %in, 3
+  %next = getelementptr i8, ptr %cells, i64 %in8
+  musttail call preserve_nonecc void @region.cell({PARAMS.replace("%cell", "%next")})
+  ret void
+}}
+
+define hidden preserve_nonecc void @region.cell({PARAMS}) nounwind alwaysinline {{
+  %fn = load ptr, ptr %cell
+  %fn.i = ptrtoint ptr %fn to i64
+  %first.p = getelementptr i8, ptr %hart, i64 {field_offset("regions_first")}
+  %first = load i64, ptr %first.p
+  %from = sub i64 %fn.i, %first
+  %known = icmp ult i64 %from, {POOL_BYTES}
+  br i1 %known, label %on, label %count
+on:
+  musttail call preserve_nonecc void %fn({PARAMS})
+  ret void
+count:
+  %cell.i = ptrtoint ptr %cell to i64
+  %n = lshr i64 %cell.i, 4
+  %slot = and i64 %n, {MET_SLOTS - 1}
+  %met.o = add i64 %slot, {field_offset("met")}
+  %met.p = getelementptr i8, ptr %hart, i64 %met.o
+  %met = load i8, ptr %met.p
+  %more = add i8 %met, 1
+  store i8 %more, ptr %met.p
+  %round = icmp eq i8 %more, 0
+  br i1 %round, label %note, label %on, !prof !90
+note:
+  musttail call preserve_nonecc void @region.note({PARAMS})
+  ret void
+}}
+
+define hidden preserve_nonecc void @region.note({PARAMS}) nounwind noinline {{
+  call void @sampling.note(ptr %hart, ptr %cell)
+  %fn = load ptr, ptr %cell
+  musttail call preserve_nonecc void %fn({PARAMS})
+  ret void
+}}
+"""
 
 
 def region_entry_points() -> str:
@@ -22,6 +98,7 @@ def region_entry_points() -> str:
     handler = f"define hidden preserve_nonecc void @{{}}({PARAMS}) nounwind noinline {{{{"
     called = "define hidden preserve_allcc {} @{}({}) nounwind noinline {{"
     return f"""
+{ways_on()}
 {handler.format("region.trap_at")}{budget}
   %leaves = call i1 @slow.leaves(ptr %hart)
   br i1 %leaves, label %again, label %enter

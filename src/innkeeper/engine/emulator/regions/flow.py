@@ -128,7 +128,6 @@ class Flow:
     blocks: dict[int, Block]
     entries: list[int]
     return_sites: list[int]
-    cuts: list[int]
     instruction_count: int
 
 
@@ -142,7 +141,6 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
     leaders, queue = {start}, deque([start])
     sites: list[int] = []
     resumed: list[int] = []
-    cuts: list[int] = []
     while queue:
         at, before = queue.popleft(), None
         while at not in insns and len(insns) < limit:
@@ -173,13 +171,9 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
             if one.target is not None:
                 leaders.add(one.after)
             at, before = one.after, one
-            if len(insns) == limit and at not in insns:
-                cuts.append(at)
     if start not in insns:
         return None
-    flow = _finish(start, insns, leaders, sites, resumed)
-    flow.cuts = cuts
-    return flow
+    return _finish(start, insns, leaders, sites, resumed)
 
 
 def _finish(
@@ -198,7 +192,7 @@ def _finish(
             if not one.falls or one.target is not None or at in leaders:
                 break
     flow = Flow(
-        blocks, [start], [s for s in dict.fromkeys(sites) if s in blocks], [],
+        blocks, [start], [s for s in dict.fromkeys(sites) if s in blocks],
         sum(len(b.insns) for b in blocks.values()),
     )  # fmt: skip
     _find_headers(flow)

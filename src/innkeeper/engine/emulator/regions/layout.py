@@ -16,7 +16,9 @@ REGION_NEW, REGION_INSTALLED, REGION_DROPPED = 0, 1, 2
 SAMPLE_SLOTS = 4096
 SAMPLE_TAKEN = 1 << 31
 """The count of a place that has been compiled."""
-SAMPLE_PATIENCE = 64
+SLICE_WEIGHT = 6
+"""What the end of a slice counts, where 256 ways out of regions count 1."""
+SAMPLE_PATIENCE = 64 * SLICE_WEIGHT
 """A place that was compiled and is met so often again has other code now: it counts anew."""
 INDEX_SLOTS = 32768
 INDEX_ROOM = INDEX_SLOTS // 2
@@ -106,6 +108,8 @@ class Traffic(Struct):
 
     enabled: u32
     threshold: u32
+    growth: u32
+    """A place is hot from `threshold` on, and this much more for every 2048 slices so far."""
     slice: u32
     """Instructions between looks at time, interrupts and requests."""
     wake_fd: u32
@@ -128,6 +132,7 @@ class Traffic(Struct):
     stat_samples: u64
     """Slices that ended in tier 0, and `stat_in_regions` those that ended in a region."""
     stat_in_regions: u64
+    stat_met: u64
     stat_installed: u64
     stat_refused: u64
     stat_dropped: u64

@@ -1,4 +1,4 @@
-"""Finding hot code: where slices end is where time goes."""
+"""Finding hot code: where slices end, and where regions are left for what is in none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from innkeeper.engine.emulator.regions.layout import (
     SAMPLE_PATIENCE,
     SAMPLE_SLOTS,
     SAMPLE_TAKEN,
-    Region,
+    SLICE_WEIGHT,
     Traffic,
 )
 from innkeeper.engine.emulator.tlb import PAGE, bank_number, emu, shared_code
@@ -18,60 +18,73 @@ from innkeeper.native.types import Ptr, u32, u64
 
 
 @noinline
-def is_covered(r: Region, cells: u64, at: u32) -> bool:
-    """Tell whether a place in a cell page is part of a region."""
-    for n in range(r.range_count):
-        part = r.ranges[n]
-        if r.cells[part.page] == cells and at >= part.first and at < part.first + part.size:
-            return True
-    return False
-
-
-@noinline
 def sample(h: Hart) -> None:
     """Count where a slice has ended; ask for a region where that happens again.
 
-    A slice that a region had too little budget left for ends in tier 0 all the same. That counts
-    only outside that region: what was left for such code had no entry of any on its way.
+    A slice that a region had too little budget left for ends in tier 0 all the same, which says
+    nothing: what lies between regions is counted where they are left (`note`).
     """
     e = emu(h)
-    code = shared_code(h)
     t = traffic_of(h)
     punted = e.punted
     e.punted = u64(0)
-    bank = bank_number(h)
-    entry = e.banks[bank].code[(h.pc >> 12) & (CODE_ENTRIES - 1)]
+    entry = e.banks[bank_number(h)].code[(h.pc >> 12) & (CODE_ENTRIES - 1)]
     if entry.tag != (h.pc & PAGE):
         return
     cell = ptr_cast(Ptr[Operands], entry.cells)[(h.pc & 0xFFF) >> 1]
-    inside = is_region(t, cell.handler)
-    if punted != 0 and not inside:
-        r = ptr_cast(Region, punted + (t.rw_first - t.rx_first))
-        inside = is_covered(r, entry.cells, u32(h.pc & 0xFFF))
-    if inside:
+    if punted != 0 or is_region(t, cell.handler):
         t.stat_in_regions = t.stat_in_regions + 1
         return
     t.stat_samples = t.stat_samples + 1
-    number = (entry.cells - addr(code.pool)) // CELL_PAGE_BYTES
-    place = u64(code.cell_page_ram[number]) << 12 | (h.pc & 0xFFF)
+    count_place(h, entry.cells, h.pc, u32(SLICE_WEIGHT))
+
+
+@noinline
+def note(h: Hart, cell: Ptr[Operands]) -> None:
+    """Count a place that is in no region, for which regions have been left 256 times."""
+    t = traffic_of(h)
+    code = shared_code(h)
+    number = (addr(cell) - addr(code.pool)) // CELL_PAGE_BYTES
+    if t.enabled != 0 and number < u64(code.used_pages):
+        t.stat_met = t.stat_met + 1
+        pc = (addr(cell) >> 3) + emu(h).bias
+        count_place(h, addr(code.pool) + number * CELL_PAGE_BYTES, pc, u32(1))
+
+
+def count_place(h: Hart, cells: u64, pc: u64, weight: u32) -> None:
+    """Count a place in a cell page; ask for a region when it has become hot."""
+    t = traffic_of(h)
+    code = shared_code(h)
+    place = u64(code.cell_page_ram[(cells - addr(code.pool)) // CELL_PAGE_BYTES]) << 12
+    place = place | (pc & 0xFFF)
     one = t.samples[((place >> 1) ^ (place >> 13)) & (SAMPLE_SLOTS - 1)]
     if one.place != place:
-        if one.count > 1 and one.count < SAMPLE_TAKEN:
-            one.count = one.count - 1
+        if one.count > weight and one.count < SAMPLE_TAKEN:
+            one.count = one.count - weight
             return
         one.place = place
         one.count = u32(0)
     if one.count >= SAMPLE_TAKEN:
-        one.count = one.count + 1
+        one.count = one.count + weight
         if one.count > SAMPLE_TAKEN + SAMPLE_PATIENCE:
             one.count = u32(0)
     else:
-        one.va = h.pc
-        one.bank = bank
+        one.va = pc
+        one.bank = bank_number(h)
         one.hart = h.hart_id
-        one.count = one.count + 1
-        if one.count == t.threshold:
+        before = one.count
+        one.count = before + weight
+        if before < hot_from(t) and one.count >= hot_from(t):
             ask(h)
+
+
+def hot_from(t: Traffic) -> u32:
+    """Return how much a place must count to be compiled: the more, the longer the guest runs.
+
+    A place that has had a tiny share of the time would not pay for its compilation, and there are
+    many: each run would find a few of them that the last one had not.
+    """
+    return t.threshold + u32(((t.stat_samples + t.stat_in_regions) * u64(t.growth)) >> 11)
 
 
 @noinline
@@ -85,10 +98,10 @@ def ask(h: Hart) -> None:
 
 
 @noinline
-def hottest(t: Traffic, at_least: u32) -> u32:
+def hottest(t: Traffic) -> u32:
     """Return 1 + the number of the sample that counts most, and mark it as taken; 0 for none."""
     best = u32(0)
-    count = at_least
+    count = hot_from(t)
     for n in range(u32(SAMPLE_SLOTS)):
         one = t.samples[n]
         if one.count >= count and one.count < SAMPLE_TAKEN:
@@ -97,3 +110,12 @@ def hottest(t: Traffic, at_least: u32) -> u32:
     if best != 0:
         t.samples[best - 1].count = SAMPLE_TAKEN
     return best
+
+
+@noinline
+def forget(t: Traffic, place: u64, size: u64) -> None:
+    """Count anew in a stretch of a page that a region was just made of: it may be entered now."""
+    for n in range(u32(SAMPLE_SLOTS)):
+        one = t.samples[n]
+        if one.place - place < size and one.count < SAMPLE_TAKEN:
+            one.count = u32(0)

@@ -24,6 +24,7 @@ from innkeeper.engine.emulator.regions.layout import (
     INDEX_SLOTS,
     MAX_IMAGE_BYTES,
     RING_SLOTS,
+    SLICE_WEIGHT,
     Slot,
     Traffic,
 )
@@ -36,14 +37,18 @@ if TYPE_CHECKING:
 
 MODES = ("on", "off", "eager")
 THREAD_NAME = "inn regions"
-MAX_CONTINUED = 4096
 NICENESS = 10
+"""How much less of a core the compiling thread gets than harts do, where they have to share."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a device access may wait for the interpreter while regions are written down."""
 KEEP_EVERY = 200
 """Regions compiled between two times that the file is written."""
-THRESHOLD = 6
-"""Slices that end at one place before it is compiled."""
+THRESHOLD = 6 * SLICE_WEIGHT
+"""Six slices that end at one place, or 9 000 ways to it out of regions, and it is compiled."""
+GROWTH = 3
+"""Of the threshold, for every 2048 slices: a place must have had 1/4096 of the time as well."""
+KNOWN_FACTOR = 2
+"""Of both, where earlier runs have left regions: what they found not hot enough is so by chance."""
 SLICE = 50_000
 """Instructions between looks at time, interrupts and requests: 15 to 60 us."""
 EAGER_SLICE = 2_000
@@ -67,7 +72,6 @@ class RegionService:
         self.pack: Pack | None = None
         self.made: list[Made] = []
         self._kept = 0
-        self._continued: set[int] = set()
         self.compiled_instructions, self.compile_s = 0, 0.0
         self.traffic = Traffic()
         self.traffic.slice = EAGER_SLICE if self.mode == "eager" else SLICE
@@ -84,7 +88,8 @@ class RegionService:
         code.write_fd = ctypes.cast(ctypes.CDLL(None).write, ctypes.c_void_p).value
         loaded = self._emulator.loaded
         u32, u64 = ctypes.c_uint32, ctypes.c_uint64
-        self._hottest = loaded.function("sampling.hottest", u32, u64, u32)
+        self._hottest = loaded.function("sampling.hottest", u32, u64)
+        self._forget = loaded.function("sampling.forget", None, u64, u64, u64)
         self._key = loaded.function("install.code_key", u64, u64, u64)
         self._checksum = loaded.function("install.checksum", u64, u64, u32)
 
@@ -94,6 +99,8 @@ class RegionService:
         raw.rx_first, raw.rx_last = self.pool.rx, self.pool.rx + self.pool.size_bytes
         raw.rw_first, raw.pool_bytes = self.pool.rw, self.pool.size_bytes
         self._slots = mmap.mmap(-1, INDEX_SLOTS * ctypes.sizeof(Slot.CTYPE))
+        for hart in self._emulator.raw:
+            hart.regions_first = self.pool.rx
         raw.index, raw.index_mask = address_of(self._slots), INDEX_SLOTS - 1
         if self.mode != "eager":
             self.pack = Pack(regions_path())
@@ -101,7 +108,9 @@ class RegionService:
         self._fd = os.eventfd(0, os.EFD_CLOEXEC)
         raw.wake_fd = self._fd
         eager = self.mode == "eager"
-        raw.threshold, raw.waits = (1, 1) if eager else (THRESHOLD, 0)
+        times = KNOWN_FACTOR if raw.index_count else 1
+        raw.threshold, raw.growth = (1, 0) if eager else (THRESHOLD * times, GROWTH * times)
+        raw.waits = int(eager)
         raw.enabled = 1
 
     def _enter_pack(self, pack: Pack) -> None:
@@ -161,7 +170,9 @@ class RegionService:
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):  # harts come first where there are no cores to spare
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            thread = threading.get_native_id()
+            own = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, own + NICENESS)
         name_thread(THREAD_NAME)
         while not self._stopping:
             os.eventfd_read(self._fd)
@@ -178,7 +189,7 @@ class RegionService:
 
     def _take(self) -> bool:
         """Compile the hottest place; False if none is hot enough."""
-        number = self._hottest(self.traffic.address, self.traffic.raw.threshold)
+        number = self._hottest(self.traffic.address)
         if number == 0:
             return False
         one = self.traffic.raw.samples[number - 1]
@@ -223,19 +234,12 @@ class RegionService:
         self.made.append(Made(key, self._checksum(source, len(image)), record, image))
         self.compiled_instructions += made.instruction_count
         self._hand_over(key, source, len(image), record, place >> 12)
-        for at in made.cuts:
-            further = pages(at // PAGE)
-            if further is not None:
-                to = ((va & -PAGE) + at) & 0xFFFFFFFFFFFFFFFF
-                self._continue_at(further.number << 12 | at % PAGE, to, bank, hart)
+        for number, offset, code in made.ranges:
+            part = pages(made.page_deltas[number])
+            if part is not None:
+                self._forget(self.traffic.address, part.number << 12 | offset, len(code))
         if len(self.made) - self._kept >= KEEP_EVERY:
             self.keep()
-
-    def _continue_at(self, place: int, va: int, bank: int, hart: int) -> None:
-        """Compile what follows a region that became too large, once."""
-        if place not in self._continued and len(self._continued) < MAX_CONTINUED:
-            self._continued.add(place)
-            self._compile(place, va, bank, hart)
 
     def _hand_over(self, key: int, source: int, size: int, record: int, ram_page: int) -> None:
         """Put a region where the harts look for it between slices."""

@@ -1,0 +1,157 @@
+"""Finding hot code: short ways between regions, places that a region covers by now, the threshold."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from innkeeper.engine.emulator.hart import BANK_MACHINE
+from innkeeper.engine.emulator.regions import service as service_file
+from innkeeper.engine.emulator.regions.layout import SLICE_WEIGHT, Sample
+from tests.engine.harness import RAM_BASE, Tier0, program
+
+ROUNDS = 20_000
+BETWEEN = f"""
+_start:
+    li s0, {ROUNDS}
+    la s1, leaf
+loop:
+    addi s2, s2, 1
+    jalr s1
+back:
+    addi s0, s0, -1
+    bnez s0, loop
+done: j done
+.align 12
+leaf:
+    addi s3, s3, 3
+    ret
+"""
+"""What is between two regions here is two instructions: no slice ends there but by chance."""
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tier0:
+    """Return an emulator without regions on disk, which compiles at once what has become hot."""
+    from innkeeper.engine.emulator.build import emulator_code
+
+    emulator_code()  # from the common cache
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    machine = Tier0(regions="on")
+    machine.emulator.regions.traffic.waits = 1
+    return machine
+
+
+def samples(machine: Tier0) -> dict[int, int]:
+    """Return what places in RAM count."""
+    raw = machine.emulator.regions.traffic.raw
+    return {one.place + RAM_BASE: one.count for one in raw.samples if one.count}
+
+
+def handler(machine: Tier0, va: int) -> int:
+    """Return the handler of the cell of a place in RAM."""
+    emulator = machine.emulator
+    number = emulator.page_cells[(va - RAM_BASE) >> 12] - 1
+    at = emulator.code.raw.pool + (number * 2052 + (va & 0xFFF) // 2) * 16
+    return int(ctypes.c_uint64.from_address(at).value)
+
+
+def run(machine: Tier0, source: str) -> dict[str, int]:
+    """Run a program to its label `done`; return its symbols."""
+    text = program(source)
+    machine.load(text.image, text.entry)
+    machine.emulator.run(20 * ROUNDS)
+    assert machine.hart.pc == text.symbols["done"]
+    return dict(text.symbols)
+
+
+def test_what_is_short_between_regions_becomes_hot(machine: Tier0) -> None:
+    """A leaf that is called by an address has its region, though the slices end elsewhere."""
+    traffic = machine.emulator.regions.traffic
+    traffic.threshold, traffic.growth, traffic.slice = 2, 0, 1000
+    at = run(machine, BETWEEN)
+    assert machine.hart.x[19] == 3 * ROUNDS
+    assert traffic.stat_met > 0
+    for name in ("back", "leaf"):
+        assert traffic.rx_first <= handler(machine, at[name]) < traffic.rx_last, name
+
+
+def test_ways_out_are_counted_by_where_they_lead(machine: Tier0) -> None:
+    """Each 256th one counts 1, whatever the slices say."""
+    service = machine.emulator.regions
+    traffic = service.traffic
+    traffic.threshold, traffic.slice = 1 << 20, 1000
+    at = run(machine, BETWEEN)
+    assert traffic.stat_met == 0  # there is no region that could be left
+    service._compile(at["loop"] - RAM_BASE, at["loop"], BANK_MACHINE, 0)
+    ctypes.memset(ctypes.addressof(traffic.raw.samples), 0, ctypes.sizeof(traffic.raw.samples))
+    text = program(BETWEEN)
+    machine.load(text.image, text.entry, keep_code=True)
+    machine.emulator.run(20 * ROUNDS)
+    assert machine.hart.x[19] == 3 * ROUNDS
+    met = int(traffic.stat_met)
+    assert ROUNDS * 9 // 10 // 256 < met <= ROUNDS // 256
+    assert samples(machine)[at["leaf"]] == met
+
+
+def test_the_threshold_grows_with_the_time_that_has_passed(machine: Tier0) -> None:
+    """A place must have had a share of all slices."""
+    traffic = machine.emulator.regions.traffic
+    slot = traffic.raw.samples[7]
+    hottest = machine.emulator.loaded.function("sampling.hottest", ctypes.c_uint32, ctypes.c_uint64)
+    traffic.threshold, traffic.growth = 6 * SLICE_WEIGHT, 3
+    slot.count = 6 * SLICE_WEIGHT + 3
+    traffic.stat_in_regions, traffic.stat_samples = 2048, 2048
+    assert hottest(traffic.address) == 0
+    traffic.stat_in_regions = 0
+    assert hottest(traffic.address) == 8
+    assert hottest(traffic.address) == 0  # it was taken
+
+
+def test_places_of_a_new_region_count_anew(machine: Tier0) -> None:
+    """They may have been met only because the region was not there yet."""
+    traffic = machine.emulator.regions.traffic
+    places = [0x4FFE, 0x5000, 0x500E, 0x5010]
+    for n, place in enumerate(places):
+        traffic.raw.samples[n].place, traffic.raw.samples[n].count = place, 9
+    forget = machine.emulator.loaded.function("sampling.forget", None, *[ctypes.c_uint64] * 3)
+    forget(traffic.address, 0x5000, 0x10)
+    assert [traffic.raw.samples[n].count for n in range(4)] == [9, 0, 0, 9]
+    assert ctypes.sizeof(Sample.CTYPE) % 8 == 0
+
+
+def test_regions_on_disk_raise_the_threshold(tmp_path: Path, machine: Tier0) -> None:
+    """What earlier runs have not found hot is not compiled for an accident of this one."""
+    assert machine.emulator.regions.traffic.threshold == service_file.THRESHOLD
+    machine.emulator.regions.traffic.threshold = 1
+    run(machine, BETWEEN)
+    machine.emulator.regions.close()
+    again = Tier0(regions="on").emulator.regions
+    assert again.traffic.index_count > 0
+    assert again.traffic.threshold == service_file.THRESHOLD * service_file.KNOWN_FACTOR
+    assert again.traffic.growth == service_file.GROWTH * service_file.KNOWN_FACTOR
+    again.close()
+
+
+def test_the_compiling_thread_yields_more_than_its_process(machine: Tier0) -> None:
+    """It is nicer than the harts also where those are nice."""
+    service = machine.emulator.regions
+    found: list[int] = []
+    ready = threading.Event()
+
+    def look() -> bool:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        ready.set()
+        return False
+
+    service._take = look  # type: ignore[method-assign]
+    service.start()
+    os.eventfd_write(service._fd, 1)
+    assert ready.wait(30)
+    service.close()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert found[0] == min(own + service_file.NICENESS, 19)
