@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
-from tests.guests.containers.harness import IMAGE
+from tests.guests.containers.harness import IMAGE, TIMEOUT_S
 from tests.guests.containers.networks.world import (
     HOST,
     OUTSIDE,
@@ -14,6 +16,7 @@ from tests.guests.containers.networks.world import (
     HostInn,
     connect,
     echo,
+    resolvers,
 )
 
 
@@ -144,6 +147,44 @@ def test_links_are_as_wide_as_the_way_out(inn: HostInn, outside: tuple[str, str]
     finally:
         inn.on_host("ip", "route", "del", "default")
         inn.on_host("ip", "link", "set", "up0", "mtu", "1500")
+
+
+def test_the_resolver_has_no_privileges(inn: HostInn) -> None:
+    inn("network", "create", "web")
+    inn.serve("one", "--network", "web")
+    (pid,) = resolvers(inn.folder)
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":\t") for line in lines if ":\t" in line)
+    held = {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")}
+    assert held == {"CapEff": 1 << 2, "CapPrm": 1 << 2, "CapInh": 0, "CapAmb": 0}
+    assert status["NoNewPrivs"] == "1"
+    open_ = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    assert all(one.startswith(("/dev/null", "socket:", "anon_inode:")) or one.endswith("web.dns")
+               for one in open_), open_  # fmt: skip
+
+
+def test_many_at_once(inn: HostInn) -> None:
+    inn("network", "create", "web")
+    words = ["run", "--engine", "container", "-d", "--network", "web", "-p", "80", IMAGE, "sleep"]
+    starting = [inn.start(*words, "1000") for _ in range(6)]
+    ids = []
+    for one in starting:
+        out, err = one.communicate(timeout=TIMEOUT_S)
+        assert one.returncode == 0, err
+        ids.append(out.decode().strip())
+    assert len({inn.address(name) for name in ids}) == 6
+    assert len({inn("port", name).stdout for name in ids}) == 6 and len(resolvers(inn.folder)) == 1
+    ending = [inn.start("rm", "-f", name) for name in ids]
+    assert [one.communicate(timeout=TIMEOUT_S) and one.returncode for one in ending] == [0] * 6
+    assert inn.left() == []
+
+
+def test_files_without_a_network_of_ours(inn: HostInn) -> None:
+    script = "cat /etc/hosts /etc/resolv.conf"
+    for network in ("none", "host"):
+        options = ["--network", network, "--add-host", "db:192.0.2.9", "--dns", "192.0.2.53"]
+        seen = inn.run(*options, IMAGE, "sh", "-c", script).stdout
+        assert b"192.0.2.9\tdb\n" in seen and b"nameserver 192.0.2.53\n" in seen
 
 
 def test_networks_are_made_listed_and_removed(inn: HostInn) -> None:

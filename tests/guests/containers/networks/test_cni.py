@@ -141,7 +141,12 @@ def test_what_plugins_are_told(inn: HostInn, recorded: Path) -> None:
     assert [line[0] for line in lines] == ["ADD"] * 2 + ["CHECK"] * 2 + ["DEL"] * 2
     container = done.stdout.decode().strip()
     assert {(*line[1:4], line[4]) for line in lines} == {
-        (container, "eth0", "nsfs", "IgnoreUnknown=1;IP=10.97.0.7;MAC=02:00:00:00:00:01")
+        (
+            container,
+            "eth0",
+            "nsfs",
+            "IgnoreUnknown=1;K8S_POD_NAME=r;IP=10.97.0.7;MAC=02:00:00:00:00:01",
+        )
     }
 
 

@@ -130,6 +130,8 @@ def world() -> Iterator[tuple[str, str]]:
         ip -n {names[0]} addr add 2001:db8::1/64 dev up0 nodad
         ip -n {names[1]} addr add {OUTSIDE6}/64 dev up0 nodad
         for one in {names[0]} {names[1]}; do ip -n $one link set up0 up; done
+        nsenter --net=/run/netns/{names[0]} sh -c \
+            'for one in ipv4/ip_forward ipv6/conf/all/forwarding; do echo 0 >/proc/sys/net/$one; done'
         """
     try:
         subprocess.run(["sh", "-c", script], check=True, timeout=TIMEOUT_S)

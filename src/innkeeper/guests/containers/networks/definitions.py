@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -21,8 +22,8 @@ from innkeeper.base.record import field, record
 from innkeeper.guests.containers.networks import links
 from innkeeper.guests.containers.networks.links import Subnet
 from innkeeper.guests.containers.networks.netlink import Netlink
-from innkeeper.guests.containers.records import read_json, write_json
-from innkeeper.images.paths import make_dir, state_dir
+from innkeeper.guests.containers.records import read_json
+from innkeeper.images.paths import make_dir, state_dir, storage_errors
 
 DEFAULT = "bridge"
 DEFAULT_SUBNET = "10.90.0.0/16"
@@ -131,8 +132,25 @@ def create(
         subnets=_with_gateways(chosen, list(gateways)), internal=internal, dns=dns, mtu=mtu,
         labels=dict(labels), created=time.time(),
     )  # fmt: skip
-    write_json(make_dir(networks_dir()) / f"{name}.json", made.as_json())
+    _keep(made)
     return made
+
+
+def _keep(network: Network) -> None:
+    """Write a network down as a whole or not at all, so that it lasts."""
+    path = make_dir(networks_dir()) / f"{network.name}.json"
+    new = path.with_name(f".{path.name}.new")
+    with storage_errors("keep a network", path):
+        with new.open("w") as file:
+            json.dump(network.as_json(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def find_or_make(name: str) -> Network:

@@ -7,8 +7,7 @@ that there is no moment without rules and nothing to be put together again after
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from innkeeper.base.errors import MachineError
 from innkeeper.base.record import record
@@ -154,14 +153,17 @@ def apply(text: str) -> None:
 
 def tables() -> list[str]:
     """Return the names of the tables of the family inet that the host has."""
-    found = _listed("tables", "inet")
-    return [one["table"]["name"] for one in found if "table" in one]
+    lines = _listed("list", "tables", "inet").decode("utf-8", "replace").splitlines()
+    return [words[2] for line in lines if len(words := line.split()) == 3]
 
 
 def closed_chains() -> list[str]:
     """Return the chains of others that drop what is forwarded unless told otherwise: what one
-    table drops, no other lets through."""
-    chains = [one["chain"] for one in _listed("chains") if "chain" in one]
+    table drops, no other lets through. Empty, too, where `nft` has no JSON."""
+    import json
+
+    found = json.loads(_listed("-j", "list", "chains") or b"{}")
+    chains = [one["chain"] for one in found.get("nftables", ()) if "chain" in one]
     return [
         f"{one['family']} {one['table']} {one['name']}"
         for one in chains
@@ -169,11 +171,7 @@ def closed_chains() -> list[str]:
     ]
 
 
-def _listed(*what: str) -> list[Any]:
-    import json
+def _listed(*what: str) -> bytes:
     import subprocess
 
-    argv = [find_nft(), "-j", "list", *what]
-    done = subprocess.run(argv, capture_output=True, check=False)
-    found: Mapping[str, Any] = json.loads(done.stdout or b"{}")
-    return list(found.get("nftables", ()))
+    return subprocess.run([find_nft(), *what], capture_output=True, check=False).stdout

@@ -16,6 +16,7 @@ everything of it is gone, so that what a killed process leaves is found.
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,10 @@ class State:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the file; none is an empty one, but a damaged one is an error: leases are in it."""
+    """Read the file; none is an empty one, but a damaged one is an error: leases are in it.
+
+    One from before the host was started is empty, too, if it is damaged: nothing is attached.
+    """
     try:
         with path.open("rb") as file:
             found = json.loads(file.read(MAX_BYTES))
@@ -82,6 +86,8 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
+        if path.stat().st_mtime < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME):
+            return {}
         raise StorageError(
             f"{path} cannot be read", why=str(error),
             fix="remove it when no container runs, then: inn system prune",

@@ -129,13 +129,18 @@ def _environment(container: str, link: dict[str, Any]) -> dict[str, str]:
     return {
         "CNI_CONTAINERID": container, "CNI_IFNAME": link["inside"],
         "CNI_NETNS": str(path) if _is_namespace(path) else "",
-        "CNI_ARGS": _arguments(link["asked"]),
+        "CNI_ARGS": _arguments(link["asked"], link["names"][0]),
     }  # fmt: skip
 
 
-def _arguments(asked: dict[str, Any]) -> str:
-    """Return CNI_ARGS: what plugins took before there were capabilities (CONVENTIONS "args")."""
-    given = [("IgnoreUnknown", "1"), ("IP", asked["ip"]), ("MAC", asked["mac"])]
+def _arguments(asked: dict[str, Any], name: str) -> str:
+    """Return CNI_ARGS: what plugins took before there were capabilities (CONVENTIONS "args").
+
+    The name is in the variable in which podman gives it to the plugin dnsname.
+    """
+    given = [
+        ("IgnoreUnknown", "1"), ("K8S_POD_NAME", name), ("IP", asked["ip"]), ("MAC", asked["mac"])
+    ]  # fmt: skip
     return ";".join(f"{key}={value}" for key, value in given if value)
 
 

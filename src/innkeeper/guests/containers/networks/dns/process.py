@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import InnError, MachineError
+from innkeeper.containers import capabilities
 from innkeeper.containers import kernel as k
 from innkeeper.guests.containers.networks import definitions, files, state
 from innkeeper.guests.containers.networks.definitions import Network, networks_dir
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MAX_SAID_BYTES = 4096
 END_TIMEOUT_S = 10.0
 _READY = b"ready"
+_NEEDED = ["CAP_DAC_READ_SEARCH"]
 _PACKAGE = "innkeeper.guests.containers.networks.dns"
 _PROGRAM = f"import sys; from {_PACKAGE}.process import main; main(sys.argv[1])"
 
@@ -60,6 +62,7 @@ def _become_server(name: str, tell: int) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(tell, 3)
+        os.set_inheritable(3, True)  # if it was 3 already
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         k.syscall("close_range", 4, 0xFFFFFFFF, 0)
@@ -120,6 +123,7 @@ def main(name: str) -> None:
         network = definitions.load(name)
         addresses = [gateway for _, gateway in network.subnets]
         server = Server(addresses, _names_of(name), Resolvers())
+        _give_up_privileges()
     except (OSError, InnError) as error:
         os.write(3, str(error).encode()[:MAX_SAID_BYTES])
         return
@@ -135,6 +139,12 @@ def _claim(name: str) -> None:
         raise MachineError("another resolver serves the network")
     os.ftruncate(fd, 0)
     os.pwrite(fd, str(os.getpid()).encode(), 0)
+
+
+def _give_up_privileges() -> None:
+    """Keep no capability but to read our own files, which may stand in a folder of a user's."""
+    capabilities.apply({"effective": _NEEDED, "permitted": _NEEDED})
+    k.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
 
 
 class Changed:
