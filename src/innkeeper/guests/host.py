@@ -197,7 +197,7 @@ def _networks() -> Iterator[Check]:
         yield Check("nftables", State.ABSENT, error.what, fix)
     else:
         closed = ruleset.closed_chains() if os.geteuid() == 0 else []
-        found = f"{nft}, but {', '.join(closed)} drops what is forwarded" if closed else nft
+        found = f"{nft}, but {', '.join(closed)} drops what it is not told of" if closed else nft
         fix = "accept there what comes from and goes to the interfaces inn*" if closed else ""
         yield Check("nftables", State.ABSENT if closed else State.OK, found, fix)
     names = [one.name for one in config.every()]

@@ -17,6 +17,7 @@ from tests.guests.containers.networks.world import (
     connect,
     echo,
     resolvers,
+    script_in,
 )
 
 
@@ -147,6 +148,33 @@ def test_links_are_as_wide_as_the_way_out(inn: HostInn, outside: tuple[str, str]
     finally:
         inn.on_host("ip", "route", "del", "default")
         inn.on_host("ip", "link", "set", "up0", "mtu", "1500")
+
+
+def test_names_of_the_outside(inn: HostInn, outside: tuple[str, str]) -> None:
+    """What is no container's is asked of the resolvers that the container was given."""
+    script = f"""
+import socket
+from ipaddress import ip_address
+from innkeeper.guests.containers.networks.dns import wire
+made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+made.bind(({OUTSIDE!r}, 53))
+print("ready", flush=True)
+while True:
+    message, client = made.recvfrom(4096)
+    asked = wire.read_question(message)
+    known = asked.name == "outer.example" and asked.kind == wire.A
+    found = [wire.address_record(ip_address("192.0.2.77"))] if known else []
+    made.sendto(wire.answer(asked, found), client)
+"""
+    inn("network", "create", "web")
+    with script_in(f"/run/netns/{outside[1]}", script) as said:
+        assert said.readline() == b"ready\n"
+        for network, nameserver in (("web", b"10.91."), ("bridge", OUTSIDE.encode())):
+            options = ["--network", network, "--dns", OUTSIDE]
+            words = "nslookup outer.example; cat /etc/resolv.conf"
+            done = inn.run(*options, IMAGE, "sh", "-c", words)
+            assert b"192.0.2.77" in done.stdout, done.stdout + done.stderr
+            assert b"nameserver " + nameserver in done.stdout
 
 
 def test_the_resolver_has_no_privileges(inn: HostInn) -> None:

@@ -158,8 +158,9 @@ def tables() -> list[str]:
 
 
 def closed_chains() -> list[str]:
-    """Return the chains of others that drop what is forwarded unless told otherwise: what one
-    table drops, no other lets through. Empty, too, where `nft` has no JSON."""
+    """Return the chains of others that drop what is forwarded, or comes in (questions to our
+    resolvers), unless told otherwise: what one table drops, no other lets through. Empty, too,
+    where `nft` has no JSON."""
     import json
 
     found = json.loads(_listed("-j", "list", "chains") or b"{}")
@@ -167,7 +168,7 @@ def closed_chains() -> list[str]:
     return [
         f"{one['family']} {one['table']} {one['name']}"
         for one in chains
-        if one.get("hook") == "forward" and one.get("policy") == "drop"
+        if one.get("hook") in ("forward", "input") and one.get("policy") == "drop"
     ]
 
 
