@@ -155,3 +155,24 @@ def test_the_compiling_thread_yields_more_than_its_process(machine: Tier0) -> No
     service.close()
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert found[0] == min(own + service_file.NICENESS, 19)
+
+
+def test_a_region_that_was_taken_out_is_found_again(machine: Tier0) -> None:
+    """Its instructions stay decoded, so nothing looks for it there until the place is hot."""
+    service = machine.emulator.regions
+    traffic = service.traffic
+    traffic.threshold, traffic.growth, traffic.slice = 2, 0, 1000
+    at = run(machine, BETWEEN)
+    made = len(service.made)
+    drop = machine.emulator.loaded.function("drop.drop_all_regions", None, ctypes.c_uint64)
+    drop(machine.emulator.harts[0].address)
+    assert not traffic.rx_first <= handler(machine, at["leaf"]) < traffic.rx_last
+    ctypes.memset(ctypes.addressof(traffic.raw.samples), 0, ctypes.sizeof(traffic.raw.samples))
+    found = int(traffic.stat_found)
+    text = program(BETWEEN)
+    machine.load(text.image, text.entry, keep_code=True)
+    machine.emulator.run(20 * ROUNDS)
+    assert machine.hart.x[19] == 3 * ROUNDS
+    assert traffic.stat_found > found
+    assert len(service.made) == made
+    assert traffic.rx_first <= handler(machine, at["back"]) < traffic.rx_last

@@ -125,8 +125,8 @@ def test_debian_boots_and_powers_off(
     """With regions as they come, without any, and with one wanted for every place that is met."""
     monkeypatch.setenv("INN_REGIONS", "off" if regions == "off" else "on")
     if regions == "at once":
-        monkeypatch.setattr("innkeeper.engine.emulator.regions.service.THRESHOLD", 1)
-        monkeypatch.setattr("innkeeper.engine.emulator.regions.service.GROWTH", 0)
+        for name, value in (("THRESHOLD", 1), ("GROWTH", 0), ("KNOWN_FACTOR", 1)):
+            monkeypatch.setattr(f"innkeeper.engine.emulator.regions.service.{name}", value)
     machine, console, outcome = boot(image, harts=harts, end="poweroff")
     text = console.text
     assert outcome.end is End.POWER_OFF, text[-2000:]

@@ -233,11 +233,14 @@ def enter_slot(t: Traffic, key: u64, source: u64, size: u32, record: u32) -> Ptr
 
 
 @noinline
-def look_for_region(h: Hart, offset: u64) -> None:
-    """Install a known region that begins with the instruction just decoded, at this RAM offset."""
+def look_for_region(h: Hart, offset: u64) -> bool:
+    """Install a known region that begins at an instruction, at this RAM offset; False for none.
+
+    The lock of `Code` is held.
+    """
     t = traffic_of(h)
     if t.index_count == 0 or h.ram_size - offset < 16:
-        return
+        return False
     page = offset >> 12
     key = code_key(ptr_offset(h.ram, u8, page << 12), offset & 0xFFF)
     at = key & t.index_mask
@@ -245,8 +248,9 @@ def look_for_region(h: Hart, offset: u64) -> None:
         slot = t.index[at]
         if slot.key == key and install_from(h, slot, page):
             t.stat_found = t.stat_found + 1
-            return
+            return True
         at = (at + 1) & t.index_mask
+    return False
 
 
 def is_sound(t: Traffic, slot: Slot) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from innkeeper.engine.emulator.hart import CODE_ENTRIES
 from innkeeper.engine.emulator.regions.drop import CELL_PAGE_BYTES, is_region, traffic_of
+from innkeeper.engine.emulator.regions.install import look_for_region
 from innkeeper.engine.emulator.regions.layout import (
     SAMPLE_PATIENCE,
     SAMPLE_SLOTS,
@@ -11,6 +12,7 @@ from innkeeper.engine.emulator.regions.layout import (
     SLICE_WEIGHT,
     Traffic,
 )
+from innkeeper.engine.emulator.sync import give, take
 from innkeeper.engine.emulator.tlb import PAGE, bank_number, emu, shared_code
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.native.intrinsics import addr, atomic_rmw, noinline, ptr_cast, ref
@@ -75,7 +77,23 @@ def count_place(h: Hart, cells: u64, pc: u64, weight: u32) -> None:
         before = one.count
         one.count = before + weight
         if before < hot_from(t) and one.count >= hot_from(t):
-            ask(h)
+            if is_known(h, place):
+                one.count = u32(0)
+            else:
+                ask(h)
+
+
+def is_known(h: Hart, place: u64) -> bool:
+    """Install a region that is known to begin at a hot place; False if there is none.
+
+    It was looked for when the instruction was decoded, but may have been taken out since, because
+    another of its pages was written.
+    """
+    code = shared_code(h)
+    take(code, ref(code, "lock"))
+    found = look_for_region(h, place)
+    give(ref(code, "lock"))
+    return found
 
 
 def hot_from(t: Traffic) -> u32:
