@@ -1,4 +1,4 @@
-"""`inn export` and `import`: containers from one host to another."""
+"""`inn export`, `import`, `checkpoint`, `restore`: containers that move, or stop for a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from innkeeper.base.errors import UsageError
-from innkeeper.cli.completing import container_argument
+from innkeeper.cli.completing import container_argument, containers_argument
+from innkeeper.cli.containers import for_each
 from innkeeper.cli.options import FILE, examples
 from innkeeper.guests.containers import control, records
 
@@ -81,3 +82,36 @@ def import_(name: str | None, trust: bool, source: Path) -> None:
         with file:
             made = take(file, shown, source=source.name, name=name, trusted=trust)
     click.echo(made.id)
+
+
+@click.command(epilog=examples("inn checkpoint web", "inn checkpoint --leave-running web"))
+@click.option("--leave-running", "-R", is_flag=True, help="Go on after that.")
+@click.option("--tcp-established", is_flag=True, help="With connections that are open.")
+@click.option("--file-locks", is_flag=True, help="With locks on files.")
+@containers_argument
+def checkpoint(
+    leave_running: bool, tcp_established: bool, file_locks: bool, names: tuple[str, ...]
+) -> int:
+    """Save the processes of detached containers, which end; `inn restore` brings them back.
+
+    criu does the work, as root, where it works with the kernel (criu check).
+    """
+    from innkeeper.guests.containers.checkpoints import checkpoint as save
+
+    return for_each(
+        names,
+        lambda record: save(
+            record, leave_running=leave_running, tcp_established=tcp_established,
+            file_locks=file_locks,
+        ),
+    )  # fmt: skip
+
+
+@click.command(epilog=examples("inn restore web"))
+@click.option("--keep", "-k", is_flag=True, help="Keep the checkpoint.")
+@containers_argument
+def restore(keep: bool, names: tuple[str, ...]) -> int:
+    """Bring the processes of containers back that `inn checkpoint` has saved."""
+    from innkeeper.guests.containers.checkpoints import restore as bring
+
+    return for_each(names, lambda record: bring(record, keep=keep))

@@ -47,6 +47,8 @@ COMMANDS = {
     "import": ("container_move", "Make a container of such a stream."),
     "port": ("network", "Say at which of the host's ports a container's are published."),
     "network": ("network", "Make, list and remove networks of containers."),
+    "checkpoint": ("container_move", "Save the processes of containers, by criu."),
+    "restore": ("container_move", "Bring them back."),
     "system": ("system", "Clean up after crashes."),
     "cpu": ("cpu", "Assemble, disassemble, run and trace programs without an OS."),
     "doctor": ("doctor", "Say what works on this host, and why not."),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from innkeeper.containers.config import Config
     from innkeeper.containers.seccomp import SeccompProgram
 
+_NULL = 1 << 8 | 3  # /dev/null's device number, major and minor
 _SIGPIPE, _SIGXFSZ, _SIGKILL = 13, 25, 9
 
 
@@ -125,6 +126,7 @@ class FirstProcess:
         rootfs.guard()
         seal_imports()
         rootfs.enter(pivot=self.pivot)
+        reopen_null()
         if terminal is not None:
             sys.modules["innkeeper.containers.console"].take(terminal, self.config.process)
 
@@ -163,6 +165,27 @@ class FirstProcess:
             os.read(self.fifo, 1)
         self._run_hooks("startContainer", "created")
         ready.execute(self.config.linux.get("seccomp", {}))
+
+
+def reopen_null() -> None:
+    """Take the container's own null device for standard streams that are the host's.
+
+    As runc does: nothing of the host's mounts stays open, which criu could not find again.
+    """
+    for fd in (0, 1, 2):
+        try:
+            if not _is_null(os.fstat(fd)):
+                continue
+            own = os.open("/dev/null", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # closed, or there is none in here
+            continue
+        if _is_null(os.fstat(own)):
+            os.dup2(own, fd)
+        os.close(own)
+
+
+def _is_null(status: os.stat_result) -> bool:
+    return status.st_mode & 0o170000 == 0o020000 and status.st_rdev == _NULL
 
 
 def install_seccomp(

@@ -257,7 +257,8 @@ def destroy(container: Container, settings: Settings) -> None:
     """Remove the cgroup with what still runs in it, then the record; last come the hooks."""
     cgroup = open_container_cgroup(container.data)
     try:
-        if "pid" not in _private(container):
+        # Where nobody noted a first process, killed while it was restored, all are in the cgroup.
+        if "pid" not in _private(container) or not container.data.get("pid"):
             cgroup.kill()
         cgroup.remove()
     except (OSError, InnError) as error:

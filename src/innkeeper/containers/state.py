@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATE_FILE, FIFO = "state.json", "exec.fifo"
+PID_FILE = "pid"  # criu's, when it restores
 MAX_ID = 1024
 _LOCK_EX, _LOCK_NB = 2, 4
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
@@ -102,7 +103,7 @@ class Container:
 
     def remove(self) -> None:
         """Forget the container."""
-        for name in (FIFO, f"{STATE_FILE}.new", STATE_FILE):
+        for name in (FIFO, PID_FILE, f"{STATE_FILE}.new", STATE_FILE):
             try:
                 os.unlink(f"{self.directory}/{name}")
             except FileNotFoundError:

@@ -185,3 +185,16 @@ def test_labels_of_a_kernel_that_has_none_are_refused(bundle: Bundle) -> None:
         pytest.skip("this kernel has AppArmor")
     bundle.process["apparmorProfile"] = "docker-default"
     assert "unable to apply apparmor profile" in bundle.refused()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: else the null device is the host's")
+def test_the_null_device_is_its_own(bundle: Bundle) -> None:
+    """Standard streams that are the host's null device would hold the host's mount open."""
+    bundle.process["args"] = ["sleep", "1000"]
+    bundle.start()
+    root, fds = f"/proc/{bundle.pid()}/root", f"/proc/{bundle.pid()}/fd"
+    own = os.stat(f"{root}/dev/null")
+    for fd in (0, 1, 2):
+        given = os.stat(f"{fds}/{fd}")
+        assert (given.st_dev, given.st_ino) == (own.st_dev, own.st_ino)
+        assert given.st_rdev == os.makedev(1, 3)

@@ -18,6 +18,7 @@ from innkeeper.guests.containers.streams import Streams
 
 if TYPE_CHECKING:
     from _socket import socket
+    from pathlib import Path
 
     from innkeeper.containers.launch import Launch
     from innkeeper.guests.containers.records import Record
@@ -58,10 +59,13 @@ def create(request: ContainerRequest, show: ShowProgress, image: Image | None = 
     return record
 
 
-def start_again(record: Record, client: socket | None = None) -> None:
+def start_again(
+    record: Record, client: socket | None = None, *, images: Path | None = None
+) -> None:
     """Start a container that was made, or has ended, with the files and the output it has.
 
-    `client` is attached to it before its program runs, so that it misses nothing.
+    `client` is attached to it before its program runs, so that it misses nothing. With `images`,
+    its processes are brought back from a checkpoint instead.
     """
     if not record.take():
         raise MachineError(f"container {record.name} is in use", fix="inn ps -a")
@@ -73,7 +77,7 @@ def start_again(record: Record, client: socket | None = None) -> None:
         roots.mount_again(record)
         record.forget_end()
         record.change(fresh=False, restarts=0)
-        _launch_beside(record, making.launch_of(record), client)
+        _launch_beside(record, making.launch_of(record), client, images)
     except BaseException as error:
         code = error.exit_code if isinstance(error, InnError) else ending.UNKNOWN_STATUS
         ending.note_end(record, code)
@@ -81,12 +85,14 @@ def start_again(record: Record, client: socket | None = None) -> None:
         raise
 
 
-def _launch_beside(record: Record, launch: Launch, client: socket | None = None) -> None:
+def _launch_beside(
+    record: Record, launch: Launch, client: socket | None = None, images: Path | None = None
+) -> None:
     """Let another process make the container, and have the record from then on."""
     told, tell = os.pipe()
     if os.fork() == 0:
         os.close(told)
-        _attend(record, launch, tell, client)
+        _attend(record, launch, tell, client, images)
     os.close(tell)
     with os.fdopen(told, "rb") as pipe:
         said = pipe.read(MAX_TOLD_BYTES)
@@ -106,7 +112,9 @@ def _check(said: str) -> None:
     raise error
 
 
-def _attend(record: Record, launch: Launch, tell: int, client: socket | None) -> None:
+def _attend(
+    record: Record, launch: Launch, tell: int, client: socket | None, images: Path | None
+) -> None:
     """Make the container in a session of its own, say how that went, and wait; never returns."""
     try:
         os.setsid()
@@ -114,7 +122,10 @@ def _attend(record: Record, launch: Launch, tell: int, client: socket | None) ->
 
         k.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
         streams = Streams(record)
-        streams.launch(launch)
+        if images is None:
+            streams.launch(launch)
+        else:
+            streams.restore(launch, images)
     except BaseException as error:
         shown = error if isinstance(error, InnError) else MachineError("unexpected", why=str(error))
         words = [" ".join(text.split()) for text in (shown.what, shown.why, shown.fix)]

@@ -42,6 +42,19 @@ class Streams:
             self._launch_with_terminal(launch)
         else:
             self._launch_with_pipes(launch)
+        self._note_start()
+
+    def restore(self, launch: Launch, images: Path) -> None:
+        """Bring the container back from a checkpoint, with new pipes in the place of its old."""
+        from innkeeper.guests.containers.checkpoints import bring_back
+
+        theirs = self._pipes()
+        bring_back(self._record, launch, images, theirs)
+        for fd in theirs.values():
+            os.close(fd)
+        self._note_start()
+
+    def _note_start(self) -> None:
         _point_at_nothing(0, 1, 2)
         starts = self._record.data.get("starts", 0) + 1
         self._record.change(starts=starts, started=time.time())
@@ -60,15 +73,19 @@ class Streams:
 
     def _launch_with_pipes(self, launch: Launch) -> None:
         _point_at_nothing(0)
-        for name, fd in (("out", 1), ("err", 2)):
-            self._ours[name], theirs = os.pipe()
+        for fd, theirs in self._pipes().items():
             os.dup2(theirs, fd)
             os.close(theirs)
-        if self._record.data.get("stdin"):
-            theirs, self._ours["in"] = os.pipe()
-            os.dup2(theirs, 0)
-            os.close(theirs)
         making.launch_now(launch)
+
+    def _pipes(self) -> dict[int, int]:
+        """Make the pipes; return the container's ends by the descriptors they are to be."""
+        theirs = {}
+        for name, fd in (("out", 1), ("err", 2)):
+            self._ours[name], theirs[fd] = os.pipe()
+        if self._record.data.get("stdin"):
+            theirs[0], self._ours["in"] = os.pipe()
+        return theirs
 
     def become_attendant(self, pid: int, client: socket | None) -> None:
         """Become the process that attends to the container; never returns."""
