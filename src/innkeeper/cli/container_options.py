@@ -27,8 +27,8 @@ container_options = combined(
         click.option("--keep", is_flag=True, help="Container: keep its files until `inn rm`."),
         click.option("--network", "--net", multiple=True, metavar="WHICH",
                      shell_complete=complete_networks,
-                     help="Container: none (the default), host, container:NAME, ns:PATH, bridge, "
-                          "or NETWORK[:ip=A,alias=N,...], also several."),
+                     help="Container: none (the default), host, slirp, container:NAME, ns:PATH, "
+                          "bridge, or NETWORK[:ip=A,alias=N,...], also several."),
         click.option("--publish", "-p", multiple=True, metavar="[IP:][HOSTPORT:]PORT[/udp]",
                      help="Container: let the host's port lead to the container's."),
         click.option("--publish-all", "-P", is_flag=True,

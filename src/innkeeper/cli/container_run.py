@@ -73,8 +73,10 @@ def container_request(options: dict[str, Any], given: frozenset[str]) -> Contain
 
 
 def _default_network(given: frozenset[str]) -> tuple[str, ...]:
-    """Return the network of a container that was given none: a bridge where it has ports."""
-    return ("bridge",) if given & {"publish", "publish_all"} else ("none",)
+    """Return the network of a container that was given none: one that can have ports if it has."""
+    if not given & {"publish", "publish_all"}:
+        return ("none",)
+    return ("bridge" if os.geteuid() == 0 else "slirp",)
 
 
 def _network_options(options: dict[str, Any]) -> NetworkOptions:

@@ -36,6 +36,7 @@ class Launch:
         self.config, self.settings, self.name = config, settings, name
         self.console_socket: str | None = None
         self.console: Any = None  # or a socket that is connected already
+        self.waiting: Callable[[int], None] | None = None  # called while the process waits
         self.network: Callable[[int], None] | None = None  # sets it up for a process
         self.mount_root: Callable[[], None] | None = None  # in the container's namespaces, first
         self.pid_file: str | None = None
@@ -92,6 +93,8 @@ class Launch:
                 cgroup.add(self.pid)
                 channel.answer(GO)
             self._admit(cgroup)
+            if self.waiting is not None:
+                self.waiting(self.pid)
             if first.mapped:
                 channel.answer(GO)
             if self.foreground:  # imported while the process builds

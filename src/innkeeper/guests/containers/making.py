@@ -76,6 +76,7 @@ def launch_of(record: Record) -> Launch:
     if "net" in record.data:
         from innkeeper.guests.containers import networks
 
+        launch.waiting = lambda pid: networks.admit(record, pid)
         launch.network = lambda pid: networks.attach(record, pid)
     return launch
 

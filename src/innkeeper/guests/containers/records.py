@@ -53,6 +53,7 @@ class Record:
     def __init__(self, folder: Path, data: dict[str, Any]) -> None:
         self.folder, self.data = folder, data
         self.lock_fd = -1
+        self.namespaces: tuple[int, ...] = ()  # of its process, while its network is set up
 
     @property
     def id(self) -> str:

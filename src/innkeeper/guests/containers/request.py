@@ -17,7 +17,7 @@ MOST_RESTARTS = 1 << 30
 POLICIES = ("no", "always", "unless-stopped", "on-failure")
 # The modes that set something up are modules of `networks/`; the others need no module.
 PLAIN_MODES = ("none", "host", "container", "ns")
-MODES = ("bridge",)
+MODES = ("bridge", "slirp")
 
 
 @record(kw_only=True)
@@ -76,12 +76,12 @@ class ContainerRequest:
         if unknown or not sound:
             raise UsageError(
                 f"there is no network {self.networks[0]!r}",
-                fix="give --network none, host, container:NAME, ns:PATH, bridge or a network",
+                fix="give --network none, host, slirp, container:NAME, ns:PATH, bridge or another",
             )
         if self.net is not None and self.net.wants_network and self.mode in PLAIN_MODES:
             raise UsageError(
                 f"--network {self.networks[0]} has no address and no ports of its own",
-                fix="add --network bridge",
+                fix="add --network bridge, or slirp",
             )
 
     @property

@@ -8,6 +8,8 @@ when it is asked for:
                                the others need into `record.data["net"]["..."]` (JSON; it is saved)
     files(request, record)     `/etc/hosts` and `/etc/resolv.conf`, `request.net` considered; what
                                is only known later, `attach` writes (`Files.write`)
+    admit(record, pid)         (a mode may have it) the process waits, as it was cloned, with its
+                               user namespace mapped: take what will be out of reach later
     attach(record, pid)        the process exists in its own network namespace, with its user
                                namespace mapped, and its program has not started: set the network
                                up, the container is built meanwhile
@@ -45,6 +47,8 @@ def mode_named(name: str) -> Mode:
     module: Any
     if name == "bridge":
         from innkeeper.guests.containers.networks import bridge as module
+    elif name == "slirp":
+        from innkeeper.guests.containers.networks import slirp as module
     else:
         raise LookupError(name)
     found: Mode = module
@@ -55,6 +59,13 @@ def prepare(request: ContainerRequest, record: Record) -> None:
     """Let the request's mode decide what it will set up."""
     record.data["net"] = {"mode": request.mode}
     mode_named(request.mode).prepare(request, record)
+
+
+def admit(record: Record, pid: int) -> None:
+    """Let a mode that needs to take hold of a process before it becomes the container's."""
+    take = getattr(mode_named(record.data["net"]["mode"]), "admit", None)
+    if take is not None:
+        take(record, pid)
 
 
 def attach(record: Record, pid: int) -> None:
