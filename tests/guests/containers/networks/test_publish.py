@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 from tests.guests.containers.harness import IMAGE
@@ -45,14 +46,14 @@ def test_one_address_of_the_hosts(inn: HostInn, outside: tuple[str, str]) -> Non
 def test_nothing_else_of_the_loopback_is_reached(inn: HostInn, outside: tuple[str, str]) -> None:
     """CVE-2020-8558: route_localnet is not to show the host's own services to containers."""
     inn.serve("any", "--network", "bridge", "-p", "8080:80")
+    inside = inn.namespace("any")
+    gateway = inn("exec", "any", "sh", "-c", "ip route | grep default").stdout.split()[2].decode()
+    # What a container with CAP_NET_RAW could do by hand, the kernel does for us:
+    attack = f"""ip addr flush dev lo; ip route add 127.0.0.1 via {gateway}
+        echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet"""
+    subprocess.run(["nsenter", f"--net={inside}", "sh", "-c", attack], check=True)
     with echo(outside[0], "127.0.0.1") as port:
-        script = (
-            "ip route del default; ip addr flush dev lo; ip link set lo down;"
-            "ip route add 127.0.0.1 via $(grep host.containers /etc/hosts | cut -f1);"
-            f"nc -w 2 127.0.0.1 {port}"
-        )
-        done = inn.run("--network", "bridge", "--cap-add", "NET_ADMIN", IMAGE, "sh", "-c", script)
-        assert done.stdout == b"", done.stderr
+        assert connect(inside, "127.0.0.1", port, patience=1).startswith("nothing")
         assert connect(outside[0], "127.0.0.1", port) == "127.0.0.1"
 
 
@@ -143,7 +144,6 @@ def test_a_port_is_kept_from_others_until_the_end(inn: HostInn, outside: tuple[s
     assert inn("stop", "-t", "0", "held").returncode == 0
     assert inn.on_host(sys.executable, "-c", bind).stdout == b"free\n"
     with_taken = f"import socket, subprocess; s = socket.create_server(('', 8082)); print(subprocess.run({inn.argv('start', 'held')!r}, capture_output=True).stderr)"
-    import subprocess
 
     told = subprocess.run(
         [*inn.there(), sys.executable, "-c", with_taken],

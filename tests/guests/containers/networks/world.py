@@ -175,8 +175,9 @@ for _ in range({patience}):
         print(error, file=sys.stderr)
     time.sleep(0.05)
 """
+    path = namespace if "/" in namespace else f"/run/netns/{namespace}"
     done = subprocess.run(
-        ["nsenter", f"--net=/run/netns/{namespace}", sys.executable, "-c", script],
+        ["nsenter", f"--net={path}", sys.executable, "-c", script],
         capture_output=True, check=False, timeout=TIMEOUT_S, text=True,
     )  # fmt: skip
     return done.stdout.strip() or f"nothing: {done.stderr[-200:]}"
