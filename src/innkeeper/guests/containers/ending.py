@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import ContainerError, InnError, NotFoundError
 from innkeeper.guests.containers.making import settings_of
@@ -17,6 +17,10 @@ from innkeeper.images.oci.mounting import unmount
 from innkeeper.images.oci.removal import remove_tree
 from innkeeper.images.oci.rootfs import ROOT_FOLDERS, release_rootfs
 from innkeeper.images.paths import data_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 UNKNOWN_STATUS = 255  # nobody saw the end: the host, or the process that waited, was killed
 
@@ -99,25 +103,43 @@ def keep(record: Record) -> None:
     record.release()
 
 
-def sweep(*, but: str = "", ended: bool = False) -> list[str]:
+def _tell(text: str) -> None:
+    os.write(2, f"inn: {text}\n".encode())
+
+
+def sweep(
+    *, but: str = "", ended: bool = False, failed: Callable[[str], None] = _tell
+) -> list[str]:
     """Remove what killed processes have left; return the containers' ids.
 
     A container nobody attends to is one of those. What was detached, or was to be kept, keeps its
     files and its output until `inn rm`, and is written down as ended; `ended` removes it, too.
+    `failed` is told of what cannot be removed.
     """
     swept = []
     for record in every():
         if record.id == but or not record.take():
             continue
-        if record.data.get("fresh") and "command" in record.data and not ended:
-            record.release()  # `inn create` has made it, for somebody to start
-            continue
-        if record.data.get("keep") and "command" in record.data and not ended:
-            if record.ended() is None:
-                note_end(record, UNKNOWN_STATUS)
+        try:
+            if _sweep_one(record, ended=ended):
                 swept.append(record.id)
-            keep(record)
-        else:
-            remove(record)
-            swept.append(record.id)
+        except InnError as error:  # what holds on to one is no reason to leave the others
+            failed(f"container {record.name} cannot be cleaned up: {error}")
+            if record.lock_fd >= 0:
+                record.release()
     return swept
+
+
+def _sweep_one(record: Record, *, ended: bool) -> bool:
+    """Clean up after a container that nobody attends to; tell whether that is news."""
+    if record.data.get("fresh") and "command" in record.data and not ended:
+        record.release()  # `inn create` has made it, for somebody to start
+        return False
+    if not record.data.get("keep") or "command" not in record.data or ended:
+        remove(record)
+        return True
+    news = record.ended() is None
+    if news:
+        note_end(record, UNKNOWN_STATUS)
+    keep(record)
+    return news

@@ -8,11 +8,11 @@ from contextlib import suppress
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
-from innkeeper.base.errors import MachineError, NotFoundError
+from innkeeper.base.errors import InnError, MachineError, NotFoundError
 from innkeeper.guests.containers.networks import definitions, flows, host, ipam, links
 from innkeeper.guests.containers.networks.dns import process as dns
 from innkeeper.guests.containers.networks.netlink import Netlink
-from innkeeper.guests.containers.networks.state import State
+from innkeeper.guests.containers.networks.state import State, is_attended
 
 
 def lease(asked: dict[str, Any], state: State, *, preferred: Sequence[str]) -> dict[str, Any]:
@@ -105,6 +105,19 @@ def drop(container: str, state: State) -> None:
         host.refilter(state)
         flows.forget(entry["ports"])
     state.save()
+
+
+def drop_unattended(state: State) -> list[str]:
+    """Give back what containers held that nobody attends to; return their ids. One that cannot be
+    given back (a plugin of CNI's fails) keeps what it has, and nobody else from going on."""
+    dropped = []
+    for container in [one for one in state.containers if not is_attended(one)]:
+        try:
+            drop(container, state)
+            dropped.append(container)
+        except InnError as error:
+            os.write(2, f"inn: network of {container}: {error}\n".encode())
+    return dropped
 
 
 def _end_network(name: str) -> None:

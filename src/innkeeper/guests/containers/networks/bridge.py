@@ -132,8 +132,7 @@ def _files(record: Record, links: list[dict[str, Any]]) -> Files:
 def attach(record: Record, pid: int) -> None:
     """Lease addresses and ports, make the links, the filter and the resolvers, write the files."""
     with _as_machine_errors(), state.changing() as now:
-        for container in [c for c in now.containers if not state.is_attended(c)]:
-            attaching.drop(container, now)
+        attaching.drop_unattended(now)
         ports.let_go(record)
         entry, held = _leased(record, now)
         now.containers[record.id] = entry
@@ -233,9 +232,7 @@ def sweep() -> list[str]:
         return []
     removed = []
     with _as_machine_errors(), state.changing() as now:
-        for container in [c for c in now.containers if not state.is_attended(c)]:
-            attaching.drop(container, now)
-            removed.append(f"network of {container}")
+        removed += [f"network of {container}" for container in attaching.drop_unattended(now)]
         used = now.in_use()
         removed += [f"resolver of {n}" for n in dns.running() if n not in used and dns.end(n)]
         removed += host.remove_unused(now)
