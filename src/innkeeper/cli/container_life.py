@@ -19,7 +19,7 @@ from innkeeper.guests.containers.waiting import CONDITIONS, wait_for
 
 _NOT_CREATED = (
     "engine", "arch", "suite", "mirror", "kernel", "append", "icount", "explain", "timeout",
-    "detach", "keep",
+    "detach", "keep", "detach_keys",
 )  # fmt: skip
 _FIXED = {"detach": True, "keep": False, "timeout": None}
 

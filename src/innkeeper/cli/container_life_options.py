@@ -8,12 +8,16 @@ from innkeeper.cli.options import combined, duration
 from innkeeper.guests.containers.request_parts import LOG_DRIVERS, ON_FAILURE
 
 LIFE_NAMES = (
+    "detach_keys",
     "log_driver", "log_opt", "health_cmd", "health_interval", "health_timeout", "health_retries",
     "health_start_period", "health_start_interval", "health_on_failure", "no_healthcheck",
 )  # fmt: skip
 
 life_options = combined(
     [
+        click.option("--detach-keys", default=None, metavar="KEYS",
+                     help="Container: what to type to leave one running that is in front, as "
+                     "ctrl-p,ctrl-q."),
         click.option("--log-driver", type=click.Choice([*LOG_DRIVERS, "json-file"]), default=None,
                      help="Container: how the output of a detached one is kept (k8s-file; "
                      "json-file is taken for it), or none."),

@@ -23,6 +23,9 @@ _MACHINES_ONLY = ("arch", "suite", "mirror", "kernel", "append", "icount", "expl
 
 def run_container(options: dict[str, Any], given: frozenset[str]) -> int:
     """Run a container in the foreground, or start it and print its id."""
+    keys = options.get("detach_keys")
+    if keys is not None and not options["detach"]:
+        return _run_attached(container_request(_to_leave(options), given), keys)
     request = container_request(options, given)
     if request.detach:
         from innkeeper.guests.containers.detached import start
@@ -32,6 +35,29 @@ def run_container(options: dict[str, Any], given: frozenset[str]) -> int:
     from innkeeper.guests.containers.foreground import run
 
     return run(request, shown)
+
+
+def _to_leave(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a detached container that goes at its end, like one in front."""
+    interactive = has_input(interactive=options["interactive"])
+    return {
+        **options, "detach": True, "remove": not options["keep"], "interactive": interactive
+    }  # fmt: skip
+
+
+def _run_attached(request: ContainerRequest, keys: str) -> int:
+    """Run a container with this command attached to it, which may leave it running."""
+    from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
+
+    from innkeeper.base.record import replace
+    from innkeeper.guests.containers import attaching, records
+    from innkeeper.guests.containers.detached import start
+
+    attaching.parse_keys(keys)
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    record = records.find(start(replace(request, stdin_once=True), shown, theirs))
+    theirs.close()
+    return attaching.attach(record, ours, stdin=request.stdin, keys=keys, proxy=True)
 
 
 def shown() -> Any:

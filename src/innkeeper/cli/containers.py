@@ -58,6 +58,12 @@ def ps(everything: bool, quiet: bool, output: str) -> None:
         show_rows([row | _shown(row) for row in rows], columns=columns, output=output)
 
 
+def _short_image(name: str) -> str:
+    """Shorten the digest of an image that has no name here."""
+    head, _, digest = name.partition("@sha256:")
+    return f"{head}@{digest[: records.SHORT]}" if digest else head
+
+
 def _shown(row: dict[str, Any]) -> dict[str, str]:
     """Return what a table shows otherwise than JSON; control characters are not let out."""
     status = row["status"]
@@ -70,6 +76,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     return {
         "id": row["id"][: records.SHORT], "status": status, "command": repr(shown)[1:-1],
         "created": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["created"] or 0)),
+        "image": _short_image(row["image"]),
         "ports": ", ".join(shown_port(port) for port in row["ports"]),
     }  # fmt: skip
 

@@ -201,6 +201,25 @@ def test_a_terminal_from_the_start(clean: Inn) -> None:
     assert screen.end() == 3
 
 
+def test_one_in_front_can_be_left(clean: Inn) -> None:
+    words = ["run", "--engine", "container", "-it", "--detach-keys", "ctrl-p,ctrl-q", "--name", "c"]
+    screen = Screen(clean, *words, IMAGE, "sh", "-c", f"{SHELL}; exit 7")
+    screen.type(b"one\n")
+    screen.expect(b"got one\r\n")
+    screen.type(b"\x10\x11")
+    assert screen.end() == 0
+    last = Screen(clean, "attach", "c")
+    last.type(b"two\n")
+    last.expect(b"got two\r\n")
+    last.type(b"\x04")
+    assert last.end() == 7
+    assert clean.left() == []  # as one in front, it is removed at its end
+    done = clean.run("--detach-keys", "", "-i", IMAGE, "sh", "-c", "cat; exit 3", input=b"all")
+    assert (done.returncode, done.stdout) == (3, b"all")
+    assert clean.run("--detach-keys", "", IMAGE, "nosuch").returncode == 127
+    assert clean.left() == []
+
+
 def test_no_input_is_passed_on(clean: Inn) -> None:
     clean.run("-di", "--name", "c", IMAGE, "sh", "-c", ECHO)
     with clean.start("attach", "--no-stdin", "c", stdin=-1) as attached:

@@ -54,6 +54,15 @@ DETACHED_STEPS = (
     "innkeeper.guests.containers.records.Record.change",
     "innkeeper.guests.containers.streams.Streams.become_attendant",
 )
+IMPORT_STEPS = (
+    "innkeeper.guests.containers.arriving.nameless_image",
+    "innkeeper.images.oci.commit._put_image",
+    "innkeeper.guests.containers.detached.create",
+    "innkeeper.guests.containers.records._claim",
+    "innkeeper.guests.containers.roots.prepare_rootfs",
+    "innkeeper.guests.containers.making.launch_of",
+    "innkeeper.guests.containers.ending.keep",
+)
 CREATE_STEPS = (
     "innkeeper.guests.containers.records._claim",
     "innkeeper.guests.containers.roots.prepare_rootfs",
@@ -70,12 +79,12 @@ def user() -> Iterator[UserInn]:
 
 
 def killed(
-    inn: Inn, step: str, words: list[str], command: list[str] | None = None
+    inn: Inn, step: str, words: list[str], command: list[str] | None = None, data: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `inn` with the blow in place of a step."""
     run = [*(command or ["run", "--engine", "container"]), *words]
     done = subprocess.run(
-        [*inn.python_argv(), "-c", SCRIPT, step, *run], env=inn.env, stdin=subprocess.DEVNULL,
+        [*inn.python_argv(), "-c", SCRIPT, step, *run], env=inn.env, input=data,
         capture_output=True, check=False, timeout=TIMEOUT_S,
     )  # fmt: skip
     # Some steps are taken by the process that stays beside a detached container, or works as root.
@@ -116,6 +125,21 @@ def test_create_killed_before(inn: Inn, step: str) -> None:
     assert inn("system", "prune").returncode == 0
     inn("rm", "crash")
     swept(inn)
+
+
+@pytest.mark.parametrize("step", IMPORT_STEPS, ids=lambda step: step.rpartition(".")[2])
+def test_import_killed_before(inn: Inn, step: str) -> None:
+    inn("create", "--name", "crash", IMAGE, "true")
+    data, images = inn("export", "crash").stdout, inn("image", "ls", "-o", "json").stdout
+    inn("rm", "crash")
+    done = killed(inn, step, ["-"], command=["import"], data=data)
+    assert done.returncode == -signal.SIGKILL
+    assert inn("system", "prune").returncode == 0
+    inn("rm", "crash")
+    swept(inn)
+    assert inn("image", "prune").returncode == 0
+
+    assert inn("image", "ls", "-o", "json").stdout == images
 
 
 @NO_USER

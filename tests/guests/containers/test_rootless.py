@@ -47,6 +47,51 @@ def test_detached(user: Inn) -> None:
     assert user.left() == []
 
 
+def test_attached_to(user: Inn) -> None:
+    script = "while read -r x; do echo got $x >/dev/stdout; done; exit 4"
+    assert user("create", "-i", "--name", "u", IMAGE, "sh", "-c", script).returncode == 0
+    done = user("start", "-ai", "u", input=b"one\ntwo\n")
+    assert (done.returncode, done.stdout) == (4, b"got one\ngot two\n"), done.stderr
+    assert user("restart", "u").returncode == 0
+    with user.start("attach", "u", stdin=-1) as attached:
+        assert attached.stdin is not None and attached.stdout is not None
+        attached.stdin.write(b"three\n")
+        attached.stdin.flush()
+        assert attached.stdout.readline() == b"got three\n"
+        assert user("kill", "u").returncode == 0 and attached.wait() == 137
+    assert user("logs", "--tail", "1", "u").stdout == b"got three\n"
+    assert user("rm", "u").returncode == 0 and user.left() == []
+
+
+def test_its_health(user: Inn) -> None:
+    words = ["-d", "--name", "u", "--health-cmd", "test -e /good", "--health-interval", "1h"]
+    assert user.run(*words, IMAGE, "sleep", "1000").returncode == 0
+    assert user("healthcheck", "run", "u").stdout == b"starting\n"
+    assert user("exec", "u", "touch", "/good").returncode == 0
+    assert user("healthcheck", "run", "u").stdout == b"healthy\n"
+    assert user("rm", "-f", "u").returncode == 0 and user.left() == []
+
+
+def test_it_ends_with_its_inn(user: Inn) -> None:
+    with user.start(
+        "run", "--engine", "container", IMAGE, "sh", "-c", "echo ready; sleep 1000"
+    ) as running:
+        assert running.stdout is not None and running.stdout.readline() == b"ready\n"
+        running.kill()
+        assert running.stdout.read() == b""  # the kernel has killed it: nobody has that open
+    assert user("system", "prune").returncode == 0 and user.left() == []
+
+
+def test_it_moves(user: Inn) -> None:
+    user("create", "--name", "u", IMAGE, "cat", "/f")
+    (user.folder / "f").write_text("mine")
+    assert user("cp", str(user.folder / "f"), "u:/f").returncode == 0
+    data = user("export", "u").stdout
+    assert user("import", "--name", "v", "-", input=data).returncode == 0
+    assert user("start", "-a", "v").stdout == b"mine"
+    assert user("rm", "u", "v").returncode == 0 and user.left() == []
+
+
 def test_a_limit_is_kept_or_an_error(user: Inn) -> None:
     done = user.run("--memory", "16M", IMAGE, "tail", "/dev/zero")
     refused = done.returncode == 125 and b"memory" in done.stderr

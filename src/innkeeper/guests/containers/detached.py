@@ -30,12 +30,15 @@ MAX_TOLD_BYTES = 65536
 _STARTED = "0"
 
 
-def start(request: ContainerRequest, show: ShowProgress) -> str:
-    """Start a container that goes on by itself; return its id once its program runs."""
+def start(request: ContainerRequest, show: ShowProgress, client: socket | None = None) -> str:
+    """Start a container that goes on by itself; return its id once its program runs.
+
+    `client` is attached to it before that.
+    """
     record = records.create(request.summary())
     try:
         launch = making.make(request, record, show)
-        _launch_beside(record, launch)
+        _launch_beside(record, launch, client)
     except BaseException:
         ending.remove(record)
         raise
