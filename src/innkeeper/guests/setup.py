@@ -9,7 +9,7 @@ from innkeeper.backends.block_file import FileDisk
 from innkeeper.devices.virtio.block import Block
 from innkeeper.devices.virtio.entropy import Entropy
 from innkeeper.firmware.boot import plan_boot
-from innkeeper.guests.machine_thread import ConsoleLog
+from innkeeper.guests.machine_thread import ConsoleLog, MachineThread
 from innkeeper.images.secondstage import SetupJob
 from innkeeper.machines.virt import VirtConfig, VirtMachine
 
@@ -33,7 +33,21 @@ def run_setup(job: SetupJob) -> str:
         machine.uart.sink = log
         plan = plan_boot(config.board(), kernel=job.kernel, initrd=job.initrd, cmdline=job.cmdline)
         machine.boot(plan)
-        machine.run()
+        _run(machine)
         return log.text
     finally:
         disk.close()
+
+
+def _run(machine: VirtMachine) -> None:
+    """Run a machine to its end, in another thread, so that a signal ends it.
+
+    Python's signal handlers run in the main thread, wherever that is. In a callback of native
+    code, as every access to a device is, ctypes would drop what a handler raises.
+    """
+    thread = MachineThread(machine, lambda outcome, error: None)
+    thread.start()
+    try:
+        thread.join(None)
+    finally:
+        thread.stop()
