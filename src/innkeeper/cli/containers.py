@@ -33,8 +33,8 @@ def describe(record: Record) -> dict[str, Any]:
 
 
 def _ports(record: Record) -> list[dict[str, Any]]:
-    """Return the ports that a container publishes; only those with a bridge have some."""
-    if record.data.get("net", {}).get("mode") != "bridge":
+    """Return the ports that a container publishes."""
+    if "net" not in record.data:
         return []
     from innkeeper.guests.containers.networks.managing import ports_of
 

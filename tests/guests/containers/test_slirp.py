@@ -198,6 +198,8 @@ def test_published_ports(inn: Inn, net: Outside, helper: str) -> None:
     )
     chosen = record["net"]["ports"][2]["host_port"]
     assert chosen
+    assert inn("port", "p", "90/udp").stdout == b"0.0.0.0:18090\n"
+    assert f"127.0.0.1:{chosen}->80/tcp".encode() in inn("ps").stdout
     until(lambda: b"from inside" in talk(net, 18080, address="127.0.0.1"))
     if helper != "pasta":  # that of Debian 12 takes no TCP from beyond on Linux 6.18
         assert b"from inside" in talk(net, 18080)

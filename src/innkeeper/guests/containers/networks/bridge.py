@@ -6,6 +6,7 @@ ports: nftables. Names: `dns/`. What CNI plugins make of a network is in `cni/`.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -244,5 +245,8 @@ def _as_machine_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or str(error)
-        raise MachineError("the container's network cannot be set up", why=why) from error
+        lacks = error.errno == errno.EPERM  # root of a user namespace, or without CAP_NET_ADMIN
+        raise MachineError(
+            "the container's network cannot be set up", why=error.strerror or str(error),
+            fix="give CAP_NET_ADMIN, or use --network slirp" if lacks else "",
+        ) from error  # fmt: skip

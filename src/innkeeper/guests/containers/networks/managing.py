@@ -132,6 +132,9 @@ def entry_of(name: str) -> tuple[records.Record, dict[str, Any] | None]:
 
 def ports_of(record: records.Record) -> list[dict[str, Any]]:
     """Return the published ports of a container, none when it does not run."""
+    net = record.data.get("net", {})
+    if net.get("mode") != "bridge":  # what was chosen before it started
+        return list(net.get("ports", ())) if record.attended() else []
     entry = state.State().containers.get(record.id)
     return [] if entry is None else list(entry["ports"])
 
