@@ -42,7 +42,7 @@ def features() -> dict[str, Any]:
             "namespaces": sorted(NAMESPACES),
             "capabilities": [f"CAP_{name}" for name in NAMES],
             "cgroup": {
-                "v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True,
+                "v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True,
             },
             "seccomp": {
                 "enabled": True,
@@ -54,7 +54,7 @@ def features() -> dict[str, Any]:
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": True},
+            "intelRdt": {"enabled": True, "schemata": True},
             "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {

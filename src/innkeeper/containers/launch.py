@@ -160,9 +160,9 @@ class Launch:
         if self.config.new("cgroup") and self._writable_cgroup():
             cgroup.delegate(_root_of(linux))
         if "intelRdt" in linux:
-            from innkeeper.containers.outside import join_resctrl
+            from innkeeper.containers import resctrl
 
-            join_resctrl(linux["intelRdt"], self.name, self.pid)
+            resctrl.join(linux["intelRdt"], self.name, self.pid, resctrl.mounted())
 
     def _writable_cgroup(self) -> bool:
         """Say whether the container may manage its own cgroup ("Cgroup ownership")."""
@@ -236,6 +236,10 @@ class Launch:
             os.kill(self.pid, _SIGKILL)
             os.waitpid(self.pid, 0)
         try:
+            if "intelRdt" in self.config.linux:
+                from innkeeper.containers import resctrl
+
+                resctrl.forget(self.config.linux, self.name)
             if cgroup is not None:
                 cgroup.remove()
             if self.pid_file is not None and self.pid:

@@ -263,6 +263,11 @@ def destroy(container: Container, settings: Settings) -> None:
         cgroup.remove()
     except (OSError, InnError) as error:
         settings.write("warning", f"cgroup of {container.id}: {error}")
+    linux = container.data["config"].get("linux", {})
+    if "intelRdt" in linux:
+        from innkeeper.containers import resctrl
+
+        resctrl.forget(linux, container.id)
     state = {**container.report(), "pid": 0, "status": "stopped"}
     hooks = container.data["config"].get("hooks", {}).get("poststop", [])
     container.remove()

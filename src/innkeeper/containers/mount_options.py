@@ -47,6 +47,8 @@ PROPAGATION = {
     "slave": k.MS_SLAVE,
     "unbindable": k.MS_UNBINDABLE,
 }
+_LABELLED = ("tmpfs", "ramfs", "devpts")
+_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")  # mount(8)
 _RUNTIME = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap")
 
 
@@ -75,6 +77,16 @@ def parse_options(mount: dict[str, Any]) -> MountOptions:
     if mount.get("type") == "bind" and not options.bind:
         options.words.add("bind")
     return options
+
+
+def add_label(options: MountOptions, kind: str, label: str) -> None:
+    """Give a new file system the SELinux context `linux.mountLabel` (config-linux.md).
+
+    Those that the kernel labels itself, inode by inode, take none; what is bound has its own.
+    """
+    said = any(one.partition("=")[0] in _CONTEXTS for one in options.data)
+    if label and not options.bind and kind in _LABELLED and not said:
+        options.data.append(f"context={label}")
 
 
 def _one(options: MountOptions, text: str) -> None:

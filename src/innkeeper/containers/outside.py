@@ -1,4 +1,4 @@
-"""What only some containers need to be done outside: bind sources, listeners, resctrl."""
+"""What only some containers need to be done outside: bind sources, listeners."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from innkeeper.containers.config import Config
-
-_RESCTRL = "/sys/fs/resctrl"
 
 
 def open_trees(config: Config, *, mapped: bool) -> dict[int, int]:
@@ -76,23 +74,3 @@ def send_listener(pid: int, fd: int, seccomp: dict[str, Any], state: dict[str, A
     send_descriptor(sock, listener, dumps(message))
     sock.close()
     os.close(listener)
-
-
-def join_resctrl(wanted: dict[str, Any], name: str, pid: int) -> None:
-    """Join a resource control group (config-linux.md "IntelRdt"), which others may share."""
-    if not os.path.exists(f"{_RESCTRL}/schemata"):
-        raise ContainerError("linux.intelRdt", why=f"{_RESCTRL} is not mounted on this host")
-    group = os.path.normpath(f"{_RESCTRL}/{wanted.get('closID') or name}")
-    if os.path.dirname(group) != _RESCTRL:
-        raise ContainerError("linux.intelRdt.closID", why="is not the name of a group")
-    schema = "".join(
-        f"{wanted[key].strip()}\n" for key in ("l3CacheSchema", "memBwSchema") if wanted.get(key)
-    )
-    try:
-        os.makedirs(group, exist_ok=True)
-        for file, text in (("schemata", schema), ("tasks", str(pid))):
-            if text:
-                with open(f"{group}/{file}", "w", encoding="ascii") as out:
-                    out.write(text)
-    except OSError as error:
-        raise ContainerError("linux.intelRdt", why=k.reason(error)) from None

@@ -195,28 +195,34 @@ def _home(uid: int) -> str:
 
 
 def _label(process: dict[str, Any], proc: int) -> None:
-    """Ask the security module to label what is executed next (through the host's procfs)."""
+    """Ask the security modules to label what is executed next (through the host's procfs)."""
     profile, label = process.get("apparmorProfile"), process.get("selinuxLabel")
-    try:
-        if profile:
-            _write_attribute(proc, f"exec {profile}")
-        if label:
-            _write_attribute(proc, label)
-    except OSError as error:
+    if profile:
         what = "unable to apply apparmor profile: apparmor failed to apply profile"
-        what = what if profile else "unable to apply selinux label"
-        raise ContainerError(what, why=f"write /proc/self/attr/exec: {k.reason(error)}") from None
+        # Where modules are stacked each has a directory of its own (LSM stacking, Linux 5.1).
+        _write_attribute(proc, ("apparmor/exec", "exec"), f"exec {profile}", what)
+    if label:
+        _write_attribute(proc, ("exec",), label, "unable to apply selinux label")
 
 
-def _write_attribute(proc: int, text: str) -> None:
-    try:
-        fd = k.open_beneath(proc, f"{own_pid(proc)}/attr/apparmor/exec", os.O_WRONLY)
-    except OSError:
-        fd = k.open_beneath(proc, f"{own_pid(proc)}/attr/exec", os.O_WRONLY)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+def _write_attribute(proc: int, names: tuple[str, ...], text: str, what: str) -> None:
+    """Write to the first of the attributes that there is."""
+    for name in names:
+        try:
+            fd = k.open_beneath(proc, f"{own_pid(proc)}/attr/{name}", os.O_WRONLY)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ContainerError(what, why=f"open attr/{name}: {k.reason(error)}") from None
+        try:
+            os.write(fd, text.encode())
+            return
+        except OSError as error:
+            why = f"write /proc/self/attr/{name}: {k.reason(error)}"
+            raise ContainerError(what, why=why) from None
+        finally:
+            os.close(fd)
+    raise ContainerError(what, why=f"there is no /proc/self/attr/{names[-1]}")
 
 
 def own_pid(proc: int) -> str:

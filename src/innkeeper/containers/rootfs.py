@@ -12,7 +12,12 @@ import os
 from innkeeper.base.errors import ContainerError
 from innkeeper.containers import kernel as k
 from innkeeper.containers.devices import make_devices, wants_devices
-from innkeeper.containers.mount_options import MountOptions, parse_options, propagation_flags
+from innkeeper.containers.mount_options import (
+    MountOptions,
+    add_label,
+    parse_options,
+    propagation_flags,
+)
 from innkeeper.containers.mounts import attach, clone_tree, make_mount, set_attributes
 from innkeeper.containers.targets import (
     clean,
@@ -65,6 +70,7 @@ class Rootfs:
         late = []
         for index, mount in enumerate(self.config.mounts):
             options = parse_options(mount)
+            add_label(options, mount.get("type", ""), self.config.linux.get("mountLabel", ""))
             if clean(mount["destination"]) == "/dev" and options.set & k.MOUNT_ATTR_RDONLY:
                 options.set &= ~k.MOUNT_ATTR_RDONLY
                 late.append(mount["destination"])

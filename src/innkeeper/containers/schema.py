@@ -251,7 +251,7 @@ linux = record(
         "resources": resources,
         "intelRdt": record(
             {
-                "closID": text, "l3CacheSchema": text, "memBwSchema": text,
+                "closID": text, "l3CacheSchema": text, "memBwSchema": text, "schemata": text,
                 "enableCMT": boolean, "enableMBM": boolean,
             }
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +14,13 @@ from innkeeper.containers.entering import cpu_list
 from innkeeper.containers.features import features
 from innkeeper.containers.flags import parse_flags
 from innkeeper.containers.inspect import duration
-from innkeeper.containers.mount_options import known_options, parse_options, propagation_flags
-from innkeeper.containers.process import scheduling
+from innkeeper.containers.mount_options import (
+    add_label,
+    known_options,
+    parse_options,
+    propagation_flags,
+)
+from innkeeper.containers.process import _label, scheduling
 from innkeeper.containers.signals import signal_number
 from innkeeper.containers.spec import default_spec, make_rootless
 
@@ -143,3 +150,56 @@ def test_the_rootless_document_maps_its_user() -> None:
     assert "user" in kinds and "network" not in kinds
     assert "resources" not in document["linux"]
     assert not [o for m in document["mounts"] for o in m.get("options", []) if o.startswith("gid=")]
+
+
+@pytest.mark.parametrize("attributes,process,written", [
+    (["exec"], {"apparmorProfile": "p"}, {"exec": "exec p"}),
+    (["exec", "apparmor/exec"], {"apparmorProfile": "p"}, {"apparmor/exec": "exec p"}),
+    (["exec", "apparmor/exec"], {"selinuxLabel": "a:b:c"}, {"exec": "a:b:c"}),
+    (["exec", "apparmor/exec"], {"apparmorProfile": "p", "selinuxLabel": "a:b:c"},
+     {"apparmor/exec": "exec p", "exec": "a:b:c"}),
+])  # fmt: skip
+def test_labels_go_to_their_own_modules(
+    tmp_path: Path, attributes: list[str], process: dict[str, str], written: dict[str, str]
+) -> None:
+    (tmp_path / "self").symlink_to("42")
+    for name in attributes:
+        (tmp_path / "42/attr" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "42/attr" / name).touch()
+    proc = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        _label(process, proc)
+    finally:
+        os.close(proc)
+    found = {name: (tmp_path / "42/attr" / name).read_text() for name in attributes}
+    assert {name: text for name, text in found.items() if text} == written
+
+
+def test_labels_of_a_kernel_without_modules(tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to("42")
+    (tmp_path / "42/attr").mkdir(parents=True)
+    proc = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with pytest.raises(InnError, match="unable to apply apparmor profile"):
+            _label({"apparmorProfile": "p"}, proc)
+        with pytest.raises(InnError, match="unable to apply selinux label"):
+            _label({"selinuxLabel": "a:b:c"}, proc)
+    finally:
+        os.close(proc)
+
+
+def test_mount_labels() -> None:
+    label = "system_u:object_r:svirt_sandbox_file_t:s0:c715,c811"
+    for mount, wanted in [
+        ({"type": "tmpfs", "options": ["size=1k"]}, ["size=1k", f"context={label}"]),
+        ({"type": "devpts"}, [f"context={label}"]),
+        ({"type": "tmpfs", "options": ["rootcontext=x"]}, ["rootcontext=x"]),
+        ({"type": "proc"}, []),
+        ({"type": "tmpfs", "options": ["bind"]}, []),
+    ]:
+        options = parse_options(mount)
+        add_label(options, str(mount["type"]), label)
+        assert options.data == wanted
+    options = parse_options({"type": "tmpfs"})
+    add_label(options, "tmpfs", "")
+    assert options.data == []
