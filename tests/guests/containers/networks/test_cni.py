@@ -39,7 +39,7 @@ test ! -e "$RECORDED/fail-$CNI_COMMAND" || {
     exit 1
 }
 test "$CNI_COMMAND" != ADD || printf '{"cniVersion": "1.0.0", "interfaces": [],
-    "ips": [{"address": "10.97.0.7/24"}], "dns": {"nameservers": ["192.0.2.3", "bad one"]}}'
+    "ips": [{"address": "10.97.0.7/24", "gateway": "10.97.0.1"}], "dns": {"nameservers": ["192.0.2.3", "bad one"]}}'
 """
 
 
@@ -118,6 +118,7 @@ def log(folder: Path) -> list[list[str]]:
 
 def test_what_plugins_are_told(inn: HostInn, recorded: Path) -> None:
     options = ["--network", "rec:ip=10.97.0.7,mac=02:00:00:00:00:01", "-p", "8091:80"]
+    options += ["--add-host", "out:host-gateway"]
     done = inn.run("-d", "--name", "r", *options, IMAGE, "sleep", "1000")
     assert done.returncode == 0, done.stderr
     first, second = told(recorded, "ADD")
@@ -132,6 +133,7 @@ def test_what_plugins_are_told(inn: HostInn, recorded: Path) -> None:
     }
     seen = inn("exec", "r", "cat", "/etc/resolv.conf", "/etc/hosts").stdout
     assert b"nameserver 192.0.2.3\n" in seen and b"bad" not in seen and b"10.97.0.7\tr" in seen
+    assert b"10.97.0.1\tout\n" in seen and b"10.97.0.1\thost.containers.internal\n" in seen
     assert inn("network", "check", "r").returncode == 0
     assert inn("rm", "-f", "r").returncode == 0
     for command in ("CHECK", "DEL"):

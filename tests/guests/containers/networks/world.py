@@ -42,7 +42,7 @@ def missing() -> str:
             return f"needs {program} (apt-get install {package})"
     if BUSYBOX is None:
         return "needs a static busybox on the host (apt-get install busybox-static)"
-    name = f"inn-{os.getpid()}-try"
+    name = f"inn-{os.urandom(4).hex()}-try"
     tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
     if tried.returncode != 0:
         return f"no network namespaces here: {tried.stderr.decode()[:200]}"
@@ -121,7 +121,8 @@ def resolvers(folder: Path) -> list[str]:
 @contextmanager
 def world() -> Iterator[tuple[str, str]]:
     """Make the host and the outside; return their names."""
-    names = (f"inn-{os.getpid()}-host", f"inn-{os.getpid()}-out")
+    mark = os.urandom(4).hex()
+    names = (f"inn-{mark}-host", f"inn-{mark}-out")
     script = f"""set -e
         ip netns add {names[0]}; ip netns add {names[1]}
         for one in {names[0]} {names[1]}; do ip -n $one link set lo up; done

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from innkeeper.guests.containers.records import Record
     from innkeeper.guests.containers.request import ContainerRequest
 
+_NOWHERE = "0.0.0.0"  # of what has no gateway
 HOST_NAME = "host.containers.internal"  # as podman has it
 
 
@@ -113,12 +114,14 @@ def _files(record: Record, links: list[dict[str, Any]]) -> Files:
     own = [link for link in links if link["driver"] == "bridge"]
     networks = [definitions.load(link["network"]) for link in own]
     gateways = [gateway for network in networks for _, gateway in network.subnets]
+    gateways += [gateway for link in links for gateway in link.get("gateways", ())]
     names = tuple(dict.fromkeys((record.data["hostname"], record.name)))
     hosts = [(a.partition("/")[0], names) for link in links for a in link["addresses"]]
     hosts += [(gateway, (HOST_NAME,)) for gateway in gateways[:1]]
-    # "host-gateway" is read before there is one, too: to find what is wrong with the rest.
     options = NetworkOptions(hosts=tuple(given["hosts"]))
-    hosts += added_hosts(options, gateway=gateways[0] if gateways else "0.0.0.0")
+    # It is read before there is a gateway, too: to find what is wrong with the rest.
+    added = added_hosts(options, gateway=gateways[0] if gateways else _NOWHERE)
+    hosts += [line for line in added if line[0] != _NOWHERE]
     servers = [g for n in networks if n.dns for _, g in n.subnets]
     said = [word for link in links for word in link.get("dns", {}).get("nameservers", ())]
     told = [word for link in links for word in link.get("dns", {}).get("search", ())]

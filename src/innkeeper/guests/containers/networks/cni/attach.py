@@ -52,6 +52,7 @@ def add_all(record: Record, entry: dict[str, Any], pid: int) -> None:
         result = _add(found, link, record.id)
         link["cni"]["result"] = result
         link["addresses"], link["dns"] = _addresses(result), _dns(result)
+        link["gateways"] = _gateways(result)
         _save(record.id, entry)
 
 
@@ -177,6 +178,14 @@ def _check_capabilities(found: NetworkList, asked: dict[str, Any], ports: list[A
             why="no plugin of it has the capability portMappings",
             fix=f"add the plugin portmap to {found.path}",
         )
+
+
+def _gateways(result: dict[str, Any]) -> list[str]:
+    """Return the gateways of a result's addresses."""
+    entries = result.get("ips")
+    entries = entries[:MAX_ADDRESSES] if isinstance(entries, list) else []
+    said = [one.get("gateway") for one in entries if isinstance(one, dict)]
+    return [one for one in said if isinstance(one, str) and is_address(one)]
 
 
 def _addresses(result: dict[str, Any]) -> list[str]:
