@@ -123,7 +123,7 @@ def test_what_plugins_are_told(inn: HostInn, recorded: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, second = told(recorded, "ADD")
     assert "prevResult" not in first and second["prevResult"]["ips"] == [
-        {"address": "10.97.0.7/24"}
+        {"address": "10.97.0.7/24", "gateway": "10.97.0.1"}
     ]
     assert (first["name"], first["cniVersion"]) == ("rec", "1.0.0")
     assert "runtimeConfig" not in first and "capabilities" not in second
