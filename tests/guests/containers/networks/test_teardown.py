@@ -16,7 +16,7 @@ import pytest
 
 from innkeeper.containers.state import start_time
 from tests.guests.containers.harness import IMAGE, TIMEOUT_S
-from tests.guests.containers.networks.world import HOST, HostInn, connect, resolvers
+from tests.guests.containers.networks.world import HOST, HostInn, connect, resolvers, script_in
 from tests.guests.containers.test_crash import SCRIPT
 
 PLACE = "innkeeper.guests.containers.networks"
@@ -120,6 +120,18 @@ def test_a_resolver_that_was_killed_comes_back(inn: HostInn, net: str) -> None:
     ask = "until nc one 80; do sleep 0.05; done"
     done = inn.run("--network", net, IMAGE, "sh", "-c", ask)
     assert (done.returncode, done.stdout) == (0, b"hello\n"), done.stderr
+
+
+def test_port_53_is_taken(inn: HostInn, net: str, outside: tuple[str, str]) -> None:
+    take = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+    take += "s.bind(('', 53)); print('taken', flush=True); s.recv(1)"
+    with script_in(f"/run/netns/{outside[0]}", take) as said:
+        assert said.readline() == b"taken\n"
+        done = inn.run("--network", net, IMAGE, "true")
+        assert done.returncode == 125 and b"--disable-dns" in done.stderr, done.stderr
+        assert inn.left() == []
+        inn("network", "create", "--disable-dns", "mute")
+        assert inn.run("--network", "mute", IMAGE, "true").returncode == 0
 
 
 def test_restarts_keep_address_and_port(inn: HostInn, net: str, outside: tuple[str, str]) -> None:
