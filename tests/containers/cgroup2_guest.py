@@ -278,6 +278,63 @@ def check_stats():
     cgroup.remove()
 
 
+def check_a_users_delegated_subtree():
+    """As root would delegate it (cgroup-v2.rst "Delegation"); the limits bite for the user."""
+    base = "/sys/fs/cgroup/delegated"
+    os.makedirs(f"{base}/shell")
+    with open("/sys/fs/cgroup/cgroup.subtree_control", "w") as f:
+        f.write("+pids +memory")
+    names = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
+    for path in (base, f"{base}/shell"):
+        for name in ("", *names):
+            os.chown(f"{path}/{name}", 1000, 1000)
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with open(f"{base}/shell/cgroup.procs", "w") as f:
+            f.write("0")
+        os.setresgid(1000, 1000, 1000)
+        os.setresuid(1000, 1000, 1000)
+        try:
+            _use_as_a_user(base)
+            os.write(tell, b"well")
+        except BaseException as error:
+            os.write(tell, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.close(tell)
+    said = os.read(told, 4096)
+    os.waitpid(pid, 0)
+    assert said == b"well", said
+    os.rmdir(f"{base}/shell")
+    os.rmdir(base)
+
+
+def _use_as_a_user(base):
+    def bomb():
+        started = 0
+        try:
+            while True:
+                if os.fork() == 0:
+                    signal.pause()
+                started += 1
+        except BlockingIOError:
+            return started
+
+    cgroup = open_cgroup(None, "mine", systemd=False, rootless=True)
+    assert cgroup.paths == {"": f"{base}/mine"}, cgroup.paths
+    cgroup.create({"pids": {"limit": 5}, "memory": {"limit": 24 * MB, "swap": 24 * MB}})
+    assert (value(cgroup, "pids.max"), value(cgroup, "memory.max")) == ("5", str(24 * MB))
+    pid, write = child(bomb)
+    cgroup.add(pid)
+    assert finish(pid, write) == 4
+    cgroup.kill()
+    pid, write = child(lambda: len(bytearray(b"x" * (96 * MB))) > 0)
+    cgroup.add(pid)
+    assert finish(pid, write) == -signal.SIGKILL
+    cgroup.remove()
+    assert not os.path.isdir(f"{base}/mine")
+
+
 for name, check in list(globals().items()):
     if name.startswith("check_"):
         check()

@@ -12,7 +12,7 @@ import pytest
 REPO = Path(__file__).parents[2]
 # Making it takes minutes: a test uses it where it is.
 IMAGE = os.environ.get("INN_TEST_CGROUP2_IMAGE", "cgroup2")
-CHECKS = 10
+CHECKS = 11
 
 
 @pytest.mark.guest

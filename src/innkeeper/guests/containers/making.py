@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from innkeeper.base.errors import ContainerError, UsageError
 from innkeeper.base.record import replace
-from innkeeper.guests.containers import roots
+from innkeeper.guests.containers import cgrouping, roots
 from innkeeper.guests.containers.bundle import make_bundle
 from innkeeper.guests.containers.options import DEFAULT_PIDS, BundleOptions
 from innkeeper.guests.containers.records import Record, as_guest_error
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from innkeeper.guests.containers.roots import ShowProgress
     from innkeeper.images.oci.image import Image
 
-CGROUP_PARENT = "/innkeeper"
 MAX_HOST_FILE_BYTES = 1 << 20
 _MAX_HOSTNAME = 63
 
@@ -99,15 +98,16 @@ def settings_of(record: Record) -> Any:
     """Return the OCI runtime's settings for one container."""
     from innkeeper.containers.settings import Settings
 
-    return Settings({"root": record.runtime_root})
+    systemd = bool(record.data.get("systemd"))
+    return Settings({"root": record.runtime_root, "systemd-cgroup": systemd})
 
 
 def _completed(request: ContainerRequest, record: Record, hostname: str) -> BundleOptions:
     """Fill in what depends on the host and on the container's folder."""
     options, maps = request.options, own_maps() if is_rootless() else IdMaps((), ())
-    limits = options.memory_bytes is not None or options.cpus is not None or request.pids_limit
-    # Without privileges a cgroup is to be had by some only; it is missed where a limit needs one.
-    wants_cgroup = not is_rootless() or limits
+    cgroup = cgrouping.choose(record.id)
+    _check_limits(request, cgroup)
+    record.data["systemd"] = cgroup.systemd
     pids = request.pids_limit
     return replace(
         options,
@@ -115,11 +115,21 @@ def _completed(request: ContainerRequest, record: Record, hostname: str) -> Bund
         netns=_network_namespace(request.networks[0]),
         hostname=hostname,
         files=_files(request, record, hostname),
-        pids_limit=(DEFAULT_PIDS if wants_cgroup else 0) if pids is None else pids,
-        cgroups_path=f"{CGROUP_PARENT}/{record.id}" if not is_rootless() else "",
+        pids_limit=(DEFAULT_PIDS if "pids" in cgroup.controllers else 0) if pids is None else pids,
+        cgroups_path=cgroup.path,
         uid_maps=maps.uids,
         gid_maps=maps.gids,
     )
+
+
+def _check_limits(request: ContainerRequest, cgroup: cgrouping.Cgrouping) -> None:
+    """Refuse limits that could not be kept."""
+    if request.options.memory_bytes is not None:
+        cgroup.require("memory", "--memory")
+    if request.options.cpus is not None:
+        cgroup.require("cpu", "--cpus")
+    if request.pids_limit:
+        cgroup.require("pids", "--pids-limit")
 
 
 def _network_namespace(network: str) -> Path | None:
