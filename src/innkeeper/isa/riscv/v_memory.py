@@ -27,7 +27,7 @@ from innkeeper.isa.riscv.v_state import (
 )
 from innkeeper.isa.riscv.v_whole import keep_whole
 from innkeeper.native.intrinsics import inline, is_null, noinline, ptr_cast
-from innkeeper.native.types import Const, Ptr, i32, u8, u32, u64
+from innkeeper.native.types import Const, Ptr, i32, u8, u16, u32, u64
 
 PAGE_BYTES = 4096
 LAST_CAUSE = 63
@@ -117,10 +117,37 @@ def field_group(h: Hart, i: Operands, m: i32, f: u32) -> Ptr[u8]:
     return group(h, i.rd) + u64(f * registers(m)) * VLENB
 
 
+@inline
+def whole_segment(h: Hart, i: Operands, size: u32, va: u64, access: u32) -> Ptr[u8]:
+    """Return RAM that holds an aligned segment in a page that needs no check, else null."""
+    fields = u64(u32(i.imm) + 1)
+    if (va & ((u64(1) << size) - 1)) != 0 or run_length(va, size, fields) < fields:
+        return ptr_cast(Ptr[u8], u64(0))
+    return span(h, va, access)
+
+
+@inline
+def move_element(to: Ptr[u8], of: Ptr[u8], size: u32) -> None:
+    """Copy an element of 2**size bytes, in one piece."""
+    if size == 2:
+        ptr_cast(Ptr[u32], to)[0] = ptr_cast(Ptr[u32], of)[0]
+    elif size == 3:
+        ptr_cast(Ptr[u64], to)[0] = ptr_cast(Ptr[u64], of)[0]
+    elif size == 1:
+        ptr_cast(Ptr[u16], to)[0] = ptr_cast(Ptr[u16], of)[0]
+    else:
+        to[0] = of[0]
+
+
 @noinline
 def load_segment(h: Hart, i: Operands, m: i32, size: u32, n: u64, va: u64) -> None:
     """Load the fields of segment `n`; a trap is this segment's."""
     h.vstart = n
+    p = whole_segment(h, i, size, va, u32(ACCESS_READ))
+    if not is_null(p):
+        for f in range(u32(i.imm) + 1):
+            move_element(field_group(h, i, m, u32(f)) + (n << size), p + (u64(f) << size), size)
+        return
     for f in range(u32(i.imm) + 1):
         value = load_element(h, va + (u64(f) << size), size)
         set_element(field_group(h, i, m, u32(f)), size, n, value)
@@ -130,6 +157,11 @@ def load_segment(h: Hart, i: Operands, m: i32, size: u32, n: u64, va: u64) -> No
 def store_segment(h: Hart, i: Operands, m: i32, size: u32, n: u64, va: u64) -> None:
     """Store the fields of segment `n`; a trap is this segment's."""
     h.vstart = n
+    p = whole_segment(h, i, size, va, u32(ACCESS_WRITE))
+    if not is_null(p):
+        for f in range(u32(i.imm) + 1):
+            move_element(p + (u64(f) << size), field_group(h, i, m, u32(f)) + (n << size), size)
+        return
     for f in range(u32(i.imm) + 1):
         value = get_sized(field_group(h, i, m, u32(f)), size, n)
         store_element(h, va + (u64(f) << size), size, value)
