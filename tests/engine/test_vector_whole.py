@@ -12,13 +12,14 @@ import pytest
 
 from innkeeper.engine.emulator import hostcrypto
 from innkeeper.engine.emulator.module import engine_module
+from innkeeper.engine.emulator.regions.shapes import COUNT_SHIFT, UNKNOWN, shape_after
 from innkeeper.isa.riscv import zvkned, zvknh
 from innkeeper.isa.riscv.v_whole import BLOCK_BITS, LANES, block, choose, lanes, set_block
 from innkeeper.isa.riscv.vector import VECTOR
 from innkeeper.native.codegen import compile_ir, host_features
 from innkeeper.native.loaded import LoadedCode
 from innkeeper.native.types import Ptr, PtrValue, u8, u16, u32, u64, u128
-from tests.engine.harness import RAM_BASE, check, with_regions
+from tests.engine.harness import RAM_BASE, check, program, with_regions
 from tests.engine.paging import AD, PAGE, R, W
 from tests.engine.spaces import DATA, VA, Space
 from tests.engine.vector_program import DIRTY
@@ -155,6 +156,45 @@ def test_what_ends_the_short_way(change: str, undone: str) -> None:
         f"    csrr a2, vstart\n    csrr a3, mstatus\n    addi s1, s1, -1\n    bnez s1, again{HANDLER}",
         on,
     )
+
+
+@pytest.mark.parametrize("first", ["e32, m1", "e64, m2", "e8, m8", "e16, mf2"])
+def test_regions_with_another_shape_than_they_were_made_for(first: str) -> None:
+    """One place in turns with several shapes: a region is made for one, or for none."""
+    calls = "\n".join(
+        f"    vsetvli a0, zero, {kind}, ta, ma\n    jal work\n    jal work"
+        for kind in (first, "e32, m1", "e64, m2", "e8, m8", "e32, m4", "e16, m1")
+    )
+    check(
+        f"    li s0, 5\nagain:\n{calls}\n    vsetivli a0, 1, e32, m1, ta, ma\n    jal work\n"
+        f"    addi s0, s0, -1\n    bnez s0, again\n    j done\nwork:\n    li s1, 4\nmore:\n"
+        "    vadd.vv v8, v16, v24\n    vxor.vx v16, v8, s1\n    vmv.v.v v24, v16\n"
+        "    vadd.vi v16, v24, 3, v0.t\n    vsll.vi v8, v16, 5\n    vmv.v.x v24, s1\n"
+        "    addi s1, s1, -1\n    bnez s1, more\n    ret\ndone:",
+        on,
+    )
+    assert with_regions().regions_installed > 0
+
+
+def test_what_vset_makes_of_a_shape() -> None:
+    def after(text: str) -> int:
+        word = int.from_bytes(program(f"_start: {text}").image[:4], "little")
+        made = templates_for_tests()
+        one = made.decoded(0, word)
+        assert one is not None
+        return shape_after(one, 77)
+
+    assert after("vsetvli a0, a1, e32, m1, ta, ma") == 3 | 1 << COUNT_SHIFT
+    assert after("vsetvli a0, a1, e8, m8, ta, ma") == 1 | 8 << COUNT_SHIFT
+    assert after("vsetivli zero, 4, e64, m2, ta, ma") == 4 | 2 << COUNT_SHIFT
+    assert after("vsetivli zero, 3, e64, m2, ta, ma") == UNKNOWN
+    assert after("vsetvli a0, a1, e32, mf2, ta, ma") == UNKNOWN
+    assert after("vsetvl a0, a1, a2") == UNKNOWN
+    assert after("vadd.vv v1, v2, v3") == 77
+
+
+def templates_for_tests() -> Any:
+    return with_regions().emulator.regions.compiler()
 
 
 def test_a_fault_leaves_vstart_and_the_long_way() -> None:

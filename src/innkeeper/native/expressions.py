@@ -205,16 +205,22 @@ class Expressions:
 
     def expr_BoolOp(self, node: ast.BoolOp) -> Value:
         name = "or" if isinstance(node.op, ast.Or) else "and"
+        decides = name == "or"
+        known = [self.static(operand) for operand in node.values]
+        values = [operand for operand, value in zip(node.values, known, strict=True)
+                  if value is NOT_STATIC or bool(value) is decides]  # fmt: skip
+        if len(values) == 1:
+            return self.condition(values[0])
         done = self.fresh(f"{name}.done")
         slot = f"%{self.fresh(name)}"
         self.allocas.append(f"  {slot} = alloca i1")
-        for operand in node.values[:-1]:
+        for operand in values[:-1]:
             value = self.condition(operand)
             self.emit(f"store i1 {value.ir}, ptr {slot}")
             more = self.fresh(name)
             self.branch_on(value, *((done, more) if name == "or" else (more, done)))
             self.start(more)
-        self.emit(f"store i1 {self.condition(node.values[-1]).ir}, ptr {slot}")
+        self.emit(f"store i1 {self.condition(values[-1]).ir}, ptr {slot}")
         self.jump_to(done)
         self.start(done)
         return Value(bool, self.assign(f"load i1, ptr {slot}"))

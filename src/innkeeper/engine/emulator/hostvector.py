@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from innkeeper.isa.riscv.v_whole import at_once
 from innkeeper.native.types import Ptr, u8, u32, u64, u128
 from innkeeper.native.values import Value
 
@@ -26,8 +27,13 @@ else:
 class VectorLowering(_Base):
     """The part of the engine's compiler that knows blocks; ordinary functions are long forms."""
 
-    def lower_at_once(self, nodes: list[ast.expr]) -> Value:
-        return Value(bool, "false")
+    def _static_Call(self, node: ast.Call) -> Any:
+        callee = self.static(node.func)
+        return self.is_short() if callee is at_once else super()._static_Call(node)
+
+    def is_short(self) -> bool:
+        """Tell whether a short form is being compiled."""
+        return False
 
     # ---- elements
 
@@ -135,11 +141,9 @@ class ShortForms(_Handler):
     hands_over = False
     """Whatever would be called is left to the long form."""
 
-    def lower_at_once(self, nodes: list[ast.expr]) -> Value:
-        if not self.quick:
-            return super().lower_at_once(nodes)
-        self.hands_over = True
-        return Value(bool, "true")
+    def is_short(self) -> bool:
+        self.hands_over |= self.quick
+        return self.quick
 
     def long_form(self) -> str:
         """Return the label that goes to the long form."""

@@ -180,6 +180,13 @@ def depend(h: Hart) -> None:
 def begin(h: Hart, i: Operands, kd: i32, k2: i32, k1: i32) -> None:
     """Start an instruction on operands of these shapes: vd, vs2 and vs1; all rules are checked."""
     depend(h)
+    if kd == SINGLE and k2 == SINGLE and (k1 == SINGLE or k1 == NONE) and i.rs3 != 0:
+        # Groups of one kind, unmasked: there is nothing to refuse but where they begin.
+        at = i.rd | i.rs2 | (i.rs1 if k1 == SINGLE else u8(0))
+        if (u32(at) & (registers(h.v_lmul) - 1)) != 0:
+            illegal(h)
+        dirty(h)
+        return
     m_d = emul(h, kd)
     e_d = eew(h, kd)
     if kd < ELEMENT:

@@ -174,9 +174,10 @@ def not_in_lanes(h: Hart, i: Operands, op: Const, registers: u8) -> bool:
 
     Smaller ones are rarer and would double the code.
     """
-    if op not in BITWISE and whole_width(h) < SEW32:
+    width = whole_width(h)
+    if width == 0 or (op not in BITWISE and width < SEW32):
         return True
-    return not_whole(h, i, registers)
+    return i.rs3 == 0 or unaligned(h, registers)
 
 
 @inline
@@ -190,11 +191,18 @@ def whole_vv(h: Hart, i: Operands, op: Const, y: u8) -> None:
 
 @inline
 def whole_loop(h: Hart, i: Operands, op: Const, kind: Const, y: u8) -> None:
-    """Compute elements of one type."""
-    for n in range(h.v_count):
-        one = block(register(h, i.rs2), u64(n))
-        other = block(register(h, y), u64(n))
-        set_block(register(h, i.rd), u64(n), lanes(op, kind, one, other))
+    """Compute elements of one type; the usual one register costs no loop."""
+    one_vv(h, i, op, kind, y, u64(0))
+    if h.v_count > 1:
+        for n in range(u32(1), h.v_count):
+            one_vv(h, i, op, kind, y, u64(n))
+
+
+@inline
+def one_vv(h: Hart, i: Operands, op: Const, kind: Const, y: u8, n: u64) -> None:
+    """Compute one register."""
+    one = block(register(h, i.rs2), n)
+    set_block(register(h, i.rd), n, lanes(op, kind, one, block(register(h, y), n)))
 
 
 @inline
@@ -223,24 +231,35 @@ def whole_vx(h: Hart, i: Operands, op: Const, value: u64) -> None:
 @inline
 def whole_loop_vx(h: Hart, i: Operands, op: Const, kind: Const, other: u128) -> None:
     """Compute elements of one type."""
-    for n in range(h.v_count):
-        one = block(register(h, i.rs2), u64(n))
-        set_block(register(h, i.rd), u64(n), lanes(op, kind, one, other))
+    one_vx(h, i, op, kind, other, u64(0))
+    if h.v_count > 1:
+        for n in range(u32(1), h.v_count):
+            one_vx(h, i, op, kind, other, u64(n))
+
+
+@inline
+def one_vx(h: Hart, i: Operands, op: Const, kind: Const, other: u128, n: u64) -> None:
+    """Compute one register."""
+    set_block(register(h, i.rd), n, lanes(op, kind, block(register(h, i.rs2), n), other))
 
 
 @inline
 def whole_copy(h: Hart, to: u8, of: u8, count: u32) -> None:
     """Copy registers."""
-    for n in range(count):
-        set_block(register(h, to), u64(n), block(register(h, of), u64(n)))
+    set_block(register(h, to), u64(0), block(register(h, of), u64(0)))
+    if count > 1:
+        for n in range(u32(1), count):
+            set_block(register(h, to), u64(n), block(register(h, of), u64(n)))
 
 
 @inline
 def whole_fill(h: Hart, i: Operands, value: u64) -> None:
     """Set all elements of vd to a scalar."""
     other = spread(pattern(h, value))
-    for n in range(h.v_count):
-        set_block(register(h, i.rd), u64(n), other)
+    set_block(register(h, i.rd), u64(0), other)
+    if h.v_count > 1:
+        for n in range(u32(1), h.v_count):
+            set_block(register(h, i.rd), u64(n), other)
 
 
 @inline
@@ -256,24 +275,35 @@ def whole_merge(h: Hart, i: Operands, y: Ptr[u8], step: u64) -> None:
 def merge_loop(h: Hart, i: Operands, kind: Const, y: Ptr[u8], step: u64) -> None:
     """Merge elements of one type: 32 of them at most, in 8 registers."""
     bits = h.v[0]
-    for n in range(h.v_count):
-        one = block(register(h, i.rs2), u64(n))
-        other = block(y, u64(n) * step)
-        set_block(register(h, i.rd), u64(n), choose(kind, bits, one, other))
-        bits = bits >> (BLOCK_BITS // kind.BITS)
+    merge_one(h, i, kind, bits, y, u64(0), u64(0))
+    if h.v_count > 1:
+        for n in range(u32(1), h.v_count):
+            bits = bits >> (BLOCK_BITS // kind.BITS)
+            merge_one(h, i, kind, bits, y, u64(n), u64(n) * step)
+
+
+@inline
+def merge_one(h: Hart, i: Operands, kind: Const, bits: u64, y: Ptr[u8], n: u64, at: u64) -> None:
+    """Merge one register."""
+    one = block(register(h, i.rs2), n)
+    set_block(register(h, i.rd), n, choose(kind, bits, one, block(y, at)))
 
 
 @inline
 def whole_load(h: Hart, i: Operands, count: u32, size: Const) -> None:
     """Load registers from where x[rs1] points."""
     p = room(h, h.x[i.rs1], count, size, "read_tag")
-    for n in range(count):
-        set_block(register(h, i.rd), u64(n), guest_block(p, u64(n)))
+    set_block(register(h, i.rd), u64(0), guest_block(p, u64(0)))
+    if count > 1:
+        for n in range(u32(1), count):
+            set_block(register(h, i.rd), u64(n), guest_block(p, u64(n)))
 
 
 @inline
 def whole_store(h: Hart, i: Operands, count: u32, size: Const) -> None:
     """Store registers where x[rs1] points."""
     p = room(h, h.x[i.rs1], count, size, "write_tag")
-    for n in range(count):
-        set_guest_block(p, u64(n), block(register(h, i.rd), u64(n)))
+    set_guest_block(p, u64(0), block(register(h, i.rd), u64(0)))
+    if count > 1:
+        for n in range(u32(1), count):
+            set_guest_block(p, u64(n), block(register(h, i.rd), u64(n)))

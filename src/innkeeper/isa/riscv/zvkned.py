@@ -86,10 +86,17 @@ def rounds(h: Hart, i: Operands, op: Const, scalar: Const) -> None:
 @inline
 def whole_rounds(h: Hart, i: Operands, op: Const, scalar: Const) -> None:
     """Do one round on whole registers."""
-    for n in range(h.v_count):
-        key = block(group(h, i.rs2), u64(0) if scalar else u64(n))
-        state = block(group(h, i.rd), u64(n))
-        set_block(group(h, i.rd), u64(n), op(state, key))
+    one_round(h, i, op, u64(0), u64(0))
+    if h.v_count > 1:
+        for n in range(u32(1), h.v_count):
+            one_round(h, i, op, u64(n), u64(0) if scalar else u64(n))
+
+
+@inline
+def one_round(h: Hart, i: Operands, op: Const, n: u64, key: u64) -> None:
+    """Do one round on one register."""
+    state = block(group(h, i.rd), n)
+    set_block(group(h, i.rd), n, op(state, block(group(h, i.rs2), key)))
 
 
 def round_vv(h: Hart, i: Operands, op: Const) -> None:

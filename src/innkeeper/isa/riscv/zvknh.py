@@ -160,11 +160,15 @@ def sha2(h: Hart, i: Operands, op256: Const, op512: Const, first: Const) -> None
     elif i.rd == i.rs2 or i.rd == i.rs1:
         begin_groups(h, i, SINGLE, FOUR, True, True)
     elif width == SEW32:
-        for n in range(h.v_count):
-            on_group(h, i, op256, u64(n) * 16, u64(first * 4))
+        on_group(h, i, op256, u64(0), u64(first * 4))
+        if h.v_count > 1:
+            for n in range(u32(1), h.v_count):
+                on_group(h, i, op256, u64(n) * 16, u64(first * 4))
     else:
-        for n in range(h.v_count >> 1):
-            on_group(h, i, op512, u64(n) * 32, u64(first * 8))
+        on_group(h, i, op512, u64(0), u64(first * 8))
+        if h.v_count > 2:
+            for n in range(u32(1), h.v_count >> 1):
+                on_group(h, i, op512, u64(n) * 32, u64(first * 8))
 
 
 def vsha2ms(h: Hart, i: Operands) -> None:

@@ -17,6 +17,7 @@ from innkeeper.engine.emulator.regions.layout import (
     REGION_MAGIC,
     Region,
 )
+from innkeeper.engine.emulator.regions.shapes import shapes_of
 from innkeeper.engine.emulator.regions.templates import Templates
 from innkeeper.isa.riscv.hart import Operands
 from innkeeper.native.codegen import compile_ir
@@ -68,8 +69,11 @@ class RegionCompiler:
     def __init__(self, decode: Decode, tables: Any, templates: Templates) -> None:
         self._decode, self._tables, self._templates = decode, tables, templates
 
-    def compile(self, start: int, pages: Pages) -> Compiled | None:
-        """Compile the region around `start`, an offset in page 0; None where there is none."""
+    def compile(self, start: int, pages: Pages, shape: int) -> Compiled | None:
+        """Compile the region around `start`, an offset in page 0; None where there is none.
+
+        `shape` is what vector registers had there.
+        """
         known: dict[int, CodePage | None] = {}
 
         def page(delta: int) -> CodePage | None:
@@ -83,7 +87,7 @@ class RegionCompiler:
         if flow is None:
             return None
         deltas = self.deltas(flow)
-        emitter = RegionEmitter(flow, deltas)
+        emitter = RegionEmitter(flow, deltas, shapes_of(flow, start, shape))
         text = emitter.module()
         text += self._templates.declarations(text)
         image = compile_ir(text, opt=1, quick=True, name=f"region {start:#x}")
@@ -128,9 +132,8 @@ class RegionCompiler:
             return None
         raw = operands.raw
         length = 4 if bits & 3 == 3 else 2
-        return Insn(
-            at, length, self._templates.all[number - 1], raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm
-        )  # fmt: skip
+        template = self._templates.of(number, raw.rs3)
+        return Insn(at, length, template, raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm)
 
 
 def _ranges(

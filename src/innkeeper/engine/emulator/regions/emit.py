@@ -29,6 +29,7 @@ from innkeeper.engine.emulator.regions.checks import Checks
 from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn, successors
 from innkeeper.engine.emulator.regions.layout import Region
 from innkeeper.engine.emulator.regions.reach import Planner
+from innkeeper.engine.emulator.regions.shapes import Shapes
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
 
@@ -63,11 +64,11 @@ def _named(one: Insn) -> set[Register]:
     return {("x", n) for n in numbers} | {("f", n) for n in (numbers | {0}) if n < SINK}
 
 
-class RegionEmitter(Checks):
+class RegionEmitter(Checks, Shapes):
     """Writes one region."""
 
-    def __init__(self, flow: Flow, pages: list[int]) -> None:
-        self.flow = flow
+    def __init__(self, flow: Flow, pages: list[int], shapes: dict[int, int]) -> None:
+        self.flow, self.shapes = flow, shapes
         self.page_number = {delta: n for n, delta in enumerate(pages)}
         self.lines: list[str] = []
         self.cold: list[str] = []
@@ -380,6 +381,8 @@ class RegionEmitter(Checks):
             "operands": f"@operands.{identity}", "done": done, "id": identity, "pc": one.at,
             "rd": one.rd, "rs1": one.rs1, "rs2": one.rs2, "rs3": one.rs3, "imm": one.imm, **labels,
         }  # fmt: skip
+        if template.shaped:
+            holes |= self.fill_shape(identity, labels["punt"])
         parts = [
             p if n % 2 == 0 else str(holes[p]).replace("$n$", str(n))
             for n, p in enumerate(template.parts)
@@ -392,6 +395,7 @@ class RegionEmitter(Checks):
         for line in template.allocas:
             self.allocas.append(line.replace("$id$", identity))
         dirty |= after
+        self.end_shape(one)
 
     def beside(
         self, one: Insn, identity: str, dirty: set[Register], labels: dict[str, str], done: int
@@ -452,6 +456,7 @@ class RegionEmitter(Checks):
         self.body = [f"b.{self.text(at)}:"]
         dirty = set(self.dirty_in[at])
         self.leaving = self.text(at)
+        self.begin_shapes(block)
         if block.header:
             self.body += self.look_at_budget(at)
         for done, one in enumerate(block.insns):

@@ -73,6 +73,9 @@ class Sample(Struct):
     count: u32
     bank: u32
     hart: u32
+    width: u32
+    registers: u32
+    """`Hart.v_whole` and `v_count` there, or 0."""
 
 
 class Finished(Struct):

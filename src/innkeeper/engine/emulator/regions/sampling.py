@@ -74,6 +74,8 @@ def count_place(h: Hart, cells: u64, pc: u64, weight: u32) -> None:
         one.va = pc
         one.bank = bank_number(h)
         one.hart = h.hart_id
+        one.width = h.v_whole
+        one.registers = h.v_count if h.v_whole != 0 else u32(0)
         before = one.count
         one.count = before + weight
         if before < hot_from(t) and one.count >= hot_from(t):

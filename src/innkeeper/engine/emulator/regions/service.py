@@ -43,6 +43,8 @@ SWITCH_INTERVAL_S = 0.0005
 """How long a device access may wait for the interpreter while regions are written down."""
 KEEP_EVERY = 200
 """Regions compiled between two times that the file is written."""
+COUNT_SHIFT = 32
+"""`shapes.COUNT_SHIFT`, whose imports are heavy."""
 THRESHOLD = 6 * SLICE_WEIGHT
 """Six slices that end at one place, or 9 000 ways to it out of regions, and it is compiled."""
 GROWTH = 3
@@ -194,9 +196,10 @@ class RegionService:
             return False
         one = self.traffic.raw.samples[number - 1]
         place, va, bank, hart = one.place, one.va, one.bank, one.hart
+        shape = one.width | one.registers << COUNT_SHIFT
         begun = time.thread_time()
         try:
-            self._compile(place, va, bank, hart)
+            self._compile(place, va, bank, hart, shape)
         except Exception as error:  # a region is a gain, never a need
             log("regions").warning("a region at %#x was not compiled: %r", va, error)
             if "1" in os.environ.get("INN_DEBUG", "").split(","):
@@ -218,11 +221,11 @@ class RegionService:
             self._compiler = RegionCompiler(decode, tables, region_templates())
         return self._compiler
 
-    def _compile(self, place: int, va: int, bank: int, hart: int) -> None:
+    def _compile(self, place: int, va: int, bank: int, hart: int, shape: int) -> None:
         from innkeeper.engine.emulator.regions.compile import pristine_image
 
         pages = self._pages(place >> 12, va, bank, hart)
-        made = self.compiler().compile(place & (PAGE - 1), pages)
+        made = self.compiler().compile(place & (PAGE - 1), pages, shape)
         if made is None:
             return
         image, record = pristine_image(made)

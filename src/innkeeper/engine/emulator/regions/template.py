@@ -8,6 +8,7 @@ numbers, immediates and labels as text. Holes are written `$name$`:
     pc length               the address relative to the region's first page, and the size
     next                    where the instruction ends that neither branches nor jumps
     taken indirect          the target of `branch`; where `jump` goes on, its target in %target
+    shape width count       what makes sure of, and is, `v_whole` and `v_count`
     spill reload            all registers to the hart, and back, around a call of a slow path
     where                   the host address of a load or store, which the region has checked
     operands done           the decoded operands in memory; instructions retired in this block
@@ -30,13 +31,14 @@ from innkeeper.isa.riscv.spec import Instruction
 from innkeeper.native.calls import Calls
 from innkeeper.native.compiler import Module
 from innkeeper.native.signature import Signature, const_positions, stored_names
-from innkeeper.native.types import i32, is_int, u8, u64
+from innkeeper.native.types import i32, is_int, u8, u32, u64
 from innkeeper.native.values import LITERAL, Place, Value, ir_type
 
 GUEST = ", !alias.scope !1, !noalias !2"
 HOST = ", !alias.scope !2, !noalias !1"
 HOLE = re.compile(r"\$(\w+)\$")
 FILES = {"x", "f"}
+SHAPE = {"v_whole": "$width$", "v_count": "$count$"}
 LOADS = frozenset(("lb", "lbu", "lh", "lhu", "lw", "lwu", "ld", "flh", "flw", "fld"))
 STORES = frozenset(("sb", "sh", "sw", "sd", "fsh", "fsw", "fsd"))
 """What does nothing with memory but one access off `rs1` and `imm`."""
@@ -57,15 +59,20 @@ class TemplateCompiler(HandlerCompiler):
         instruction: Instruction,
         callable_: Callable[[str], int] | None,
         leaves: Callable[[str], int] | None,
+        *,
+        short: bool = True,
     ) -> None:
-        """`callable_` numbers the functions that may be called; without it only `leaves` are."""
+        """`callable_` numbers the functions that may be called; without it only `leaves` are.
+
+        With `short` it is the short form, if there is one.
+        """
         super().__init__(module, instruction, "template", quick=True, inside=True)
         self.callable, self.calls_out = callable_, False
-        self.leaves = leaves
+        self.leaves, self.short = leaves, short
         self.reads: set[tuple[str, str]] = set()
         self.writes: set[tuple[str, str]] = set()
         self.cold: list[str] = []
-        self.uses_float = False
+        self.uses_float = self.shaped = False
         self.live, self.reached = True, set[str]()
         self.base = instruction.base_name or instruction.name
         self.access: tuple[int, bool] | None = None
@@ -86,10 +93,12 @@ class TemplateCompiler(HandlerCompiler):
             raise Unsupported(self.instruction.name)
         parts = tuple(HOLE.split(text))
         labels = frozenset(parts[1::2]) & {"next", "taken", "indirect", "trap", "punt", "after"}
+        if self.shaped:
+            labels |= {"punt"}
         return Template(
             parts, tuple("\n".join(self.allocas).split("\n")) if self.allocas else (),
             frozenset(self.reads), frozenset(self.writes), labels, self.uses_float,
-            "strictfp" in self.attributes, self.calls_out, self.base, self.access,
+            "strictfp" in self.attributes, self.calls_out, self.base, self.access, self.shaped,
         )  # fmt: skip
 
     # ---- names and holes
@@ -137,7 +146,26 @@ class TemplateCompiler(HandlerCompiler):
         if isinstance(base, Value) and base.kind is Hart and node.attr == "fp_ready":
             self.uses_float = True
             return Value(Hart.FIELDS["fp_ready"][0], "1")  # the region's entries have checked it
+        if isinstance(base, Value) and base.kind is Hart and node.attr in SHAPE and self.short:
+            self.need_shape()
+            return Value(u32, SHAPE[node.attr])
         return super().expr_Attribute(node)
+
+    def is_short(self) -> bool:
+        return self.short
+
+    def need_shape(self) -> None:
+        """Have the region make sure of the vector registers' shape, once, before it is used."""
+        if self.shaped:
+            return
+        if self.effects:
+            raise Unsupported(f"{self.instruction.name} cannot be done again")
+        self.shaped = True
+        self.lines.append("$shape$")
+        label = "shape.$id$"
+        self.lines.append(f"{label}:")
+        self.block = label
+        self.reached.add(label)
 
     def indexed(self, node: ast.Subscript) -> Place:
         """Turn an element of a register file into its slot."""
@@ -392,15 +420,21 @@ class TemplateCompiler(HandlerCompiler):
 
 
 def make_template(
-    module: Module, instruction: Instruction, callable_: Callable[[str], int] | None = None
+    module: Module,
+    instruction: Instruction,
+    callable_: Callable[[str], int] | None = None,
+    *,
+    short: bool = True,
 ) -> Template | None:
     """Return an instruction's template, `None` where regions must leave before it.
 
     Slow paths are left to tier 0 where there is a quick one beside them, else they are called.
+    Without `short` what has a short form is done the long way, called.
     """
     for calls in (None, callable_):
         try:
-            return TemplateCompiler(module, instruction, calls, callable_).template()
+            made = TemplateCompiler(module, instruction, calls, callable_, short=short)
+            return made.template()
         except (Unsupported, CompileError, KeyError):
             continue
     return None

@@ -37,6 +37,8 @@ class Template:
     """Its name without what tells a compressed form apart."""
     access: tuple[int, bool] | None
     """Of a load or store off `rs1` and `imm`: its size in bytes, and whether it stores."""
+    shaped: bool
+    """It asks for the shape of vector registers."""
 
 
 @record
@@ -44,7 +46,15 @@ class Templates:
     """Templates by an instruction's number less one, and what their text refers to by name."""
 
     all: list[Template | None]
+    masked: dict[int, Template | None]
+    """Of those that have a short form: what they are where a mask forbids that, by number less one.
+    """
     declared: dict[str, str]
+
+    def of(self, number: int, vm: int) -> Template | None:
+        """Return the template of an instruction by its number and the operand rs3."""
+        known = self.masked if vm == 0 else {}
+        return known[number - 1] if number - 1 in known else self.all[number - 1]
 
     def declarations(self, text: str) -> str:
         """Return the declarations and tables that IR needs."""
@@ -61,11 +71,16 @@ def make_templates(callable_names: list[str]) -> Templates:
     module = engine_module()
     number = {name: n for n, name in enumerate(callable_names)}
     made = [make_template(module, one, number.__getitem__) for one in instructions()]
+    masked = {
+        n: make_template(module, one, number.__getitem__, short=False)
+        for n, (one, short) in enumerate(zip(instructions(), made, strict=True))
+        if short is not None and short.shaped and one.registers["rs3"].bits == 1
+    }
     declared = {name: text for name, _, text in module.constants.values()}
     for text in module.declarations.values():
         if found := GLOBAL.search(text):
             declared[found[0]] = text
-    return Templates(made, declared)
+    return Templates(made, masked, declared)
 
 
 def templates(path: Path, callable_names: list[str]) -> Templates:
@@ -73,10 +88,12 @@ def templates(path: Path, callable_names: list[str]) -> Templates:
     entry = code_cache.read(path)
     if entry is not None:
         kept = entry.extra
-        return Templates([_from_plain(one) for one in kept["templates"]], kept["declared"])
+        masked = {n: _from_plain(one) for n, one in kept["masked"]}
+        return Templates([_from_plain(one) for one in kept["templates"]], masked, kept["declared"])
     made = make_templates(callable_names)
     plain = [_to_plain(one) for one in made.all]
-    extra = {"templates": plain, "declared": made.declared}
+    masked = [[n, _to_plain(one)] for n, one in made.masked.items()]
+    extra = {"templates": plain, "masked": masked, "declared": made.declared}
     code_cache.write(path, code_cache.Entry(Image(b"", {}), extra))
     return made
 
@@ -92,9 +109,9 @@ def _to_plain(one: Template | None) -> list[Any] | None:
 def _from_plain(plain: list[Any] | None) -> Template | None:
     if plain is None:
         return None
-    parts, allocas, reads, writes, labels, uses_float, strict, calls_out, base, access = plain
+    parts, allocas, reads, writes, labels, *flags, base, access, shaped = plain
     return Template(
         tuple(parts), tuple(allocas), frozenset(map(tuple, reads)), frozenset(map(tuple, writes)),
-        frozenset(labels), uses_float, strict, calls_out, base,
-        None if access is None else (access[0], access[1]),
+        frozenset(labels), *flags, base,
+        None if access is None else (access[0], access[1]), shaped,
     )  # fmt: skip
