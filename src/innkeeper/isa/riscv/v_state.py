@@ -11,9 +11,9 @@ from innkeeper.isa.riscv.causes import ILLEGAL_INSTRUCTION
 from innkeeper.isa.riscv.hart import VILL, VLEN, Hart, Operands
 from innkeeper.isa.riscv.ops import Trap
 from innkeeper.isa.riscv.status import SD, VS
-from innkeeper.isa.riscv.v_whole import keep_whole
+from innkeeper.isa.riscv.v_whole import block, keep_whole, set_block
 from innkeeper.native.intrinsics import inline, noinline, ptr_cast, ptr_offset, ref
-from innkeeper.native.types import Const, Ptr, i8, i16, i32, i64, u8, u16, u32, u64
+from innkeeper.native.types import Const, Ptr, i8, i16, i32, i64, u8, u16, u32, u64, u128
 
 VLENB = VLEN // 8
 LOW_BITS = 0x0101010101010101
@@ -258,11 +258,25 @@ def commit(h: Hart, results: Ptr[u8], r: u8, vm: u8, size: u32) -> None:
 
     `size` is the base-2 logarithm of an element's bytes.
     """
-    for k in (0, 1, 2, 3):
-        if size == k:
-            put_active(h, U[k], results, r, vm)
+    size_bytes = h.vl << size
+    if vm != 0 and h.vstart == 0 and size_bytes <= VLENB:
+        put_some(h, results, r, size_bytes)
+    else:
+        for k in (0, 1, 2, 3):
+            if size == k:
+                put_active(h, U[k], results, r, vm)
     h.vstart = u64(0)
     keep_whole(h)
+
+
+@inline
+def put_some(h: Hart, results: Ptr[u8], r: u8, size_bytes: u64) -> None:
+    """Replace the first bytes of one register."""
+    new = block(results, u64(0))
+    if size_bytes < VLENB:
+        body = (u128(1) << (size_bytes * 8)) - 1
+        new = (new & body) | (block(group(h, r), u64(0)) & ~body)
+    set_block(group(h, r), u64(0), new)
 
 
 @inline
