@@ -9,7 +9,7 @@ import click
 
 from innkeeper.base.errors import UsageError
 from innkeeper.cli.completing import complete_places, container_argument
-from innkeeper.cli.options import examples, json_option
+from innkeeper.cli.options import compression_option, examples, json_option
 from innkeeper.guests.containers import files, records
 
 
@@ -33,18 +33,19 @@ def diff(output: str, name: str) -> None:
 @click.option("--entrypoint", multiple=True, metavar="WORD", help="A word of the entry point.")
 @click.option("--workdir", "-w", default=None, metavar="DIR", help="The working directory.")
 @click.option("--user", "-u", default=None, help="The user commands run as.")
+@compression_option
 @container_argument
 @click.argument("image")
 def commit(
     cmd: tuple[str, ...], entrypoint: tuple[str, ...], workdir: str | None, user: str | None,
-    name: str, image: str,
+    compression: str, name: str, image: str,
 ) -> None:  # fmt: skip
     """Make IMAGE of a CONTAINER's files: its own image with one layer more."""
     config: dict[str, Any] = {
         "Cmd": list(cmd), "Entrypoint": list(entrypoint), "WorkingDir": workdir, "User": user
     }  # fmt: skip
     chosen = {key: value for key, value in config.items() if value}
-    made = files.commit(records.find(name), image, chosen)
+    made = files.commit(records.find(name), image, chosen, compression=compression)
     click.echo(f"{made.name}@{made.descriptor.digest}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from innkeeper.cli.options import FILE
+from innkeeper.cli.options import FILE, compression_option
 from innkeeper.cli.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def save(names: tuple[str, ...], target: Path | None, kind: str, platform: str |
 @click.option("--workdir", "-w", default="", metavar="DIR", help="The working directory.")
 @click.option("--user", "-u", default="", help="The user commands run as.")
 @click.option("--expose", multiple=True, metavar="PORT[/udp]", help="A port it serves (-P).")
+@compression_option
 def import_(source: Path, name: str, arch: str | None, **options: Any) -> None:
     """Make the OCI image NAME of a root file system: a folder, or a tar archive (`-`: stdin)."""
     from innkeeper.images.oci.imports import import_rootfs
@@ -114,6 +115,7 @@ def import_(source: Path, name: str, arch: str | None, **options: Any) -> None:
         store(), source, name,
         platform=parse_platform(arch) if arch else host_platform(),
         config={key: value for key, value in config.items() if value},
+        compression=options["compression"],
     )  # fmt: skip
     click.echo(f"{made.name}@{made.descriptor.digest}")
 

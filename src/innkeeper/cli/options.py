@@ -73,6 +73,12 @@ json_option = click.option(
 )  # fmt: skip
 
 
+compression_option = click.option(
+    "--compression", type=click.Choice(["gzip", "zstd", "none"]), default="gzip",
+    show_default=True, help="How the new layer is compressed.",
+)  # fmt: skip
+
+
 def examples(*lines: str) -> str:
     """Return an epilog that shows how a command is used."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

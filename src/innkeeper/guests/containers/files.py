@@ -42,13 +42,17 @@ def changes(record: Record) -> list[Change]:
     return roots.as_root(roots.maps_of(record), lambda: diff(record.folder, ContentStore()))
 
 
-def commit(record: Record, name: str, config: Mapping[str, Any]) -> Image:
+def commit(
+    record: Record, name: str, config: Mapping[str, Any], *, compression: str = "gzip"
+) -> Image:
     """Make the image `name` of a container; `config` replaces fields of its configuration."""
     from innkeeper.images.oci import commit as commits
     from innkeeper.images.oci.image import read_image
 
     def work() -> tuple[str, Descriptor]:
-        made = commits.commit(record.folder, name, store=ContentStore(), changes=config)
+        made = commits.commit(
+            record.folder, name, store=ContentStore(), changes=config, compression=compression
+        )
         return made.name, made.descriptor
 
     return read_image(ContentStore(), *roots.as_root(roots.maps_of(record), work))

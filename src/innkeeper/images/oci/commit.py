@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ import msgspec
 from innkeeper.base.errors import ImageError, NotFoundError
 from innkeeper.base.record import replace
 from innkeeper.images.oci.changes import Change, Differ, write_changes, write_union
+from innkeeper.images.oci.compress import MEDIA_TYPES, Compressed
 from innkeeper.images.oci.content import ContentStore
 from innkeeper.images.oci.documents import (
     CONFIG,
@@ -38,8 +37,6 @@ from innkeeper.images.oci.union import Union
 from innkeeper.images.paths import storage_errors
 from innkeeper.images.tarout import TarOut
 
-GZIP_LEVEL = 6
-
 
 def diff(container_dir: Path, store: ContentStore) -> list[Change]:
     """Return what a container has changed in its root file system."""
@@ -54,6 +51,7 @@ def commit(
     changes: Mapping[str, Any] | None = None,
     author: str = "",
     comment: str = "",
+    compression: str = "gzip",
 ) -> Image:
     """Make an image of a container: its image with one layer more, kept as `name`.
 
@@ -63,7 +61,11 @@ def commit(
     differ, source, record = _differ(container_dir, store)
     with store.in_use():
         base = read_image(store, record.image, _descriptor(record))
-        layer, diff_id = make_layer(store, lambda tar: write_changes(differ.changes(), source, tar))
+        layer, diff_id = make_layer(
+            store,
+            lambda tar: write_changes(differ.changes(), source, tar),
+            compression=compression,
+        )
         config = _config_of(base)
         config.setdefault("rootfs", {"type": "layers"})
         config["rootfs"]["diff_ids"] = [*base.config.diff_ids(), diff_id]
@@ -103,6 +105,7 @@ def image_from_layer(
     created_by: str = "",
     annotations: Mapping[str, str] | None = None,
     add: bool = False,
+    compression: str = "gzip",
 ) -> Image:
     """Make an image of one layer, written by `write`, and keep it as `name`.
 
@@ -110,7 +113,9 @@ def image_from_layer(
     """
     reference = Reference.parse(name)
     with store.in_use():
-        document, layer = _one_layer(store, write, platform, config or {}, created_by)
+        document, layer = _one_layer(
+            store, write, platform, config or {}, created_by, compression=compression
+        )
         return keep_image(
             store, reference.tagged, document, [layer], annotations=annotations, add=add
         )
@@ -137,10 +142,10 @@ def nameless_image(
 
 def _one_layer(
     store: ContentStore, write: Callable[[TarOut], object], platform: Platform,
-    config: Mapping[str, Any], created_by: str,
+    config: Mapping[str, Any], created_by: str, compression: str = "gzip",
 ) -> tuple[dict[str, Any], Descriptor]:  # fmt: skip
     """Return the configuration of an image of one layer, and the layer."""
-    layer, diff_id = make_layer(store, write)
+    layer, diff_id = make_layer(store, write, compression=compression)
     document: dict[str, Any] = {
         "architecture": platform.architecture,
         "os": platform.os,
@@ -184,34 +189,19 @@ def _put_image(
     return Image(name=name, descriptor=target, manifest=manifest, config=checked, store=store)
 
 
-def make_layer(store: ContentStore, write: Callable[[TarOut], object]) -> tuple[Descriptor, str]:
+def make_layer(
+    store: ContentStore, write: Callable[[TarOut], object], *, compression: str = "gzip"
+) -> tuple[Descriptor, str]:
     """Let `write` fill a layer; return its descriptor and the digest of its plain archive."""
     with store.staging() as folder, storage_errors("make a layer", folder):
         path = folder / "layer"
         with path.open("wb") as file:
-            out = _Compressed(file)
+            out = Compressed(file, compression)
             tar = TarOut(cast("IO[bytes]", out))
             write(tar)
             tar.close()
             diff_id = out.finish()
-        return store.adopt(path, media_type=LAYER_GZIP), diff_id
-
-
-class _Compressed:
-    """A writer that compresses (RFC 1952, without a time) and knows the plain digest."""
-
-    def __init__(self, out: IO[bytes]) -> None:
-        self._out, self._hash = out, hashlib.sha256()
-        self._zip = zlib.compressobj(GZIP_LEVEL, wbits=31)
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        self._out.write(self._zip.compress(data))
-        return len(data)
-
-    def finish(self) -> str:
-        self._out.write(self._zip.flush())
-        return f"sha256:{self._hash.hexdigest()}"
+        return store.adopt(path, media_type=MEDIA_TYPES[compression]), diff_id
 
 
 def _beside(store: ContentStore, image: Image) -> Descriptor:

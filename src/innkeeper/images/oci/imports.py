@@ -32,6 +32,7 @@ def import_rootfs(
     *,
     platform: Platform,
     config: Mapping[str, Any] | None = None,
+    compression: str = "gzip",
 ) -> Image:
     """Make an image of a folder, or of a tar archive (compressed or not), and keep it as `name`.
 
@@ -46,7 +47,7 @@ def import_rootfs(
     with storage_errors("import a root file system", source):
         return image_from_layer(
             store, name, lambda tar: write(source, tar), platform=platform, config=config,
-            created_by=f"inn image import {source.name}", add=True,
+            created_by=f"inn image import {source.name}", add=True, compression=compression,
         )  # fmt: skip
 
 
