@@ -57,6 +57,21 @@ def test_nothing_else_of_the_loopback_is_reached(inn: HostInn, outside: tuple[st
         assert connect(outside[0], "127.0.0.1", port) == "127.0.0.1"
 
 
+def test_every_address_of_a_version(inn: HostInn, outside: tuple[str, str]) -> None:
+    inn("network", "create", "--ipv6", "six")
+    words = ["-d", "--network", "six", IMAGE, "sleep", "1000"]
+    for name, port in (("four", "0.0.0.0:8097:80"), ("six", "[::0]:8097:80")):
+        done = inn.run("--name", name, "-p", port, *words)
+        assert done.returncode == 0, done.stderr
+    with echo(inn.namespace("four"), "0.0.0.0", 80), echo(inn.namespace("six"), "::", 80):
+        assert connect(outside[1], HOST, 8097) == OUTSIDE
+        assert connect(outside[1], "2001:db8::1", 8097) == OUTSIDE6
+    assert inn("port", "six").stdout == b"80/tcp -> [::]:8097\n"
+    for taken in ("8097:80", f"{HOST}:8097:80", "[2001:db8::1]:8097:80"):
+        done = inn.run("-p", taken, *words)
+        assert done.returncode == 125 and b"taken" in done.stderr, taken
+
+
 def test_ranges_and_chosen_ports(inn: HostInn, outside: tuple[str, str]) -> None:
     script = "nc -l -p 7001 -e echo one & nc -l -p 7002 -e echo two; wait"
     options = ["-p", "9001-9002:7001-7002", "-p", "80", "-p", "0:81/tcp", "-p", "127.0.0.1::53/udp"]

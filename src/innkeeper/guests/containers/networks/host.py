@@ -14,6 +14,7 @@ from innkeeper.guests.containers.networks import definitions, links, ruleset
 from innkeeper.guests.containers.networks.definitions import Network
 from innkeeper.guests.containers.networks.ipam import ethernet_address
 from innkeeper.guests.containers.networks.netlink import Netlink
+from innkeeper.guests.containers.networks.ports import EVERY_ADDRESS
 from innkeeper.guests.containers.networks.ruleset import Forward, Wire
 from innkeeper.guests.containers.networks.state import State, tag
 
@@ -122,9 +123,8 @@ def _forwards(entry: dict[str, Any], inner: set[str]) -> Iterable[Forward]:
         for text in chosen["addresses"]:
             address = text.partition("/")[0]
             if not port["host"] or (":" in port["host"]) == (":" in address):
-                yield Forward(
-                    port["protocol"], port["host"], port["host_port"], address, port["port"]
-                )
+                host = "" if port["host"] in EVERY_ADDRESS else port["host"]
+                yield Forward(port["protocol"], host, port["host_port"], address, port["port"])
 
 
 def remove_bridge(network: Network) -> bool:

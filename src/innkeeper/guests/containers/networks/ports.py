@@ -13,6 +13,7 @@ from innkeeper.guests.containers.networks.state import State
 
 MOST_HELD = 256  # descriptors; what is more is looked at, and not held
 TRIES = 64
+EVERY_ADDRESS = ("0.0.0.0", "::")  # of one version; "" is of both
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -70,9 +71,13 @@ def _owner(port: dict[str, Any], state: State) -> str | None:
 
 
 def _meet(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    same = all(one[key] == other[key] for key in ("host_port", "protocol"))
+    if any(one[key] != other[key] for key in ("host_port", "protocol")):
+        return False
     hosts = {one["host"], other["host"]}
-    return same and (len(hosts) == 1 or "" in hosts)
+    if len(hosts) == 1 or "" in hosts:
+        return True
+    versions = {":" in host for host in hosts}
+    return len(versions) == 1 and not hosts.isdisjoint(EVERY_ADDRESS)
 
 
 def _bound(port: dict[str, Any]) -> tuple[int, int]:
@@ -81,6 +86,8 @@ def _bound(port: dict[str, Any]) -> tuple[int, int]:
     # SCTP is not in every kernel; a datagram socket stands in for the number.
     made = socket.socket(family, _KINDS.get(port["protocol"], socket.SOCK_DGRAM))
     try:
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind((port["host"], port["host_port"]))
     except OSError as error:
         made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from innkeeper.base.errors import UsageError
@@ -40,8 +41,6 @@ def read_network(text: str) -> dict[str, Any]:
 
 def read_address(text: str, *, version: int) -> str:
     """Check an address of a version, and return its plain form."""
-    from ipaddress import ip_address
-
     if not is_address(text) or ip_address(text).version != version:
         raise UsageError(f"{text[:80]!r} is not an IPv{version} address")
     return str(ip_address(text))
@@ -102,6 +101,7 @@ def _published(text: str) -> list[dict[str, Any]]:
         raise UsageError(f"--publish {text[:80]!r}", fix=_FIX)
     if outside != range(1) and len(outside) != len(inside):
         raise UsageError(f"--publish {text[:80]!r}", why="the ranges are not of one length")
+    host = str(ip_address(host)) if host else ""
     return [
         {"host": host, "host_port": 0 if outside == range(1) else outside[n], "port": port,
          "protocol": protocol}
