@@ -209,6 +209,20 @@ def _networks() -> Iterator[Check]:
         yield Check("cni plugins", state, found, "" if there else fix)
 
 
+def _user_networks() -> Iterator[Check]:
+    """See whether `--network slirp` is to be had."""
+    from innkeeper.guests.containers.networks import helpers, slirp
+
+    found = [program for program in helpers.PROGRAMS if shutil.which(program)]
+    opens = os.access(slirp.TUN, os.R_OK | os.W_OK)
+    state = State.OK if found and opens else State.ABSENT
+    said = ", ".join(found) or "neither pasta nor slirp4netns"
+    fix = "" if found else "apt-get install passt slirp4netns"
+    if found and not opens:
+        said, fix = f"{said}, but {slirp.TUN} cannot be opened", f"chmod 666 {slirp.TUN}"
+    yield Check("user networks", state, said, fix)
+
+
 def _zstd() -> str | None:
     return next((name for name in ("compression.zstd", "zstandard") if _importable(name)), None)
 
@@ -223,5 +237,5 @@ def _importable(name: str) -> bool:
 
 _LOOKS = (
     _python, _processor, _translator, _kvm, _namespaces, _memory, _storage, _mirror, _tools,
-    _networks,
+    _networks, _user_networks,
 )  # fmt: skip

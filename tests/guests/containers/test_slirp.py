@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -235,7 +235,8 @@ def test_a_killed_inn_leaves_a_helper_for_as_long_as_the_container(inn: Inn, hel
     state = json.loads((record / f"runtime/{record.name}/state.json").read_text())
     started.kill()
     started.communicate()
-    os.kill(state["pid"], signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it may have died with `inn`
+        os.kill(state["pid"], signal.SIGKILL)
     assert gone(inn)
     assert inn("system", "prune").returncode == 0
     assert inn.left() == []
@@ -252,6 +253,15 @@ def test_prune_finds_a_helper_whose_guard_was_killed(inn: Inn, helper: str) -> N
     started.communicate()
     assert inn("system", "prune").returncode == 0
     assert gone(inn) and inn.left() == []
+
+
+def test_ports_of_a_user_mean_this_network(inn: Inn) -> None:
+    if not isinstance(inn, UserInn):
+        pytest.skip("root has a bridge")
+    if not any(map(shutil.which, HELPERS)):
+        pytest.skip("needs pasta or slirp4netns")
+    done = inn.run("-p", "18099:80", IMAGE, "ls", "/sys/class/net")
+    assert done.stdout.split() == [b"eth0", b"lo"], done
 
 
 def test_the_hosts_mounts_stay(inn: Inn, helper: str, net: Outside) -> None:
