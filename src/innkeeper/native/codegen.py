@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 
 from innkeeper.base.errors import CompileError
 from innkeeper.native.elf import Image, link
@@ -44,6 +45,8 @@ def compile_ir(
     import llvmlite.binding as llvm
 
     debug = os.environ.get("INN_DEBUG", "").split(",")
+    if quick:
+        _tune_for_regions()
     target = host_target(opt)
     try:
         module = llvm.parse_assembly(text)
@@ -64,6 +67,14 @@ def compile_ir(
     if "asm" in debug:
         print(target.emit_assembly(module), file=sys.stderr)
     return link(target.emit_object(module))
+
+
+@cache
+def _tune_for_regions() -> None:
+    """Switch loop strength reduction off: what it adds to loops only serves cold code here."""
+    import llvmlite.binding as llvm
+
+    llvm.set_option("innkeeper", "-disable-lsr")
 
 
 def _run_quick_passes(module, target) -> None:  # type: ignore[no-untyped-def]
