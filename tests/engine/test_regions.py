@@ -153,6 +153,34 @@ def test_a_call_by_a_pair_of_instructions(offset: int) -> None:
     assert (end.x(20), end.x(21), end.x(22)) == (180, 15, 45)
 
 
+def test_calls_into_more_pages_than_a_region_has() -> None:
+    """Calls and branches that leave for another page take along what was just written."""
+    calls = "\n".join(f"jal f{n}" for n in range(7))
+    pages = "\n".join(
+        f""".align 12
+    f{n}: addi s4, s4, {n + 1}
+    mv s5, ra
+    andi t0, s4, 1
+    addi s6, s6, 1
+    bnez t0, f{n}x
+    addi s7, s7, 1
+    f{n}x: ret"""
+        for n in range(7)
+    )
+    end = check(f"""
+_start:
+    li s2, 80
+    loop:
+    {calls}
+    addi s2, s2, -1
+    bnez s2, loop
+    j done
+    {pages}
+    done: nop
+    """)
+    assert (end.x(20), end.x(22)) == (80 * 28, 80 * 7)
+
+
 FAR = """
 _start:
     li s2, 60

@@ -10,7 +10,7 @@ slice ends at the same instruction whether regions run or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set
 
 from innkeeper.engine.emulator.hart import (
     CALL_CELL,
@@ -26,9 +26,10 @@ from innkeeper.engine.emulator.hart import (
     EmuHart,
 )
 from innkeeper.engine.emulator.regions.checks import Checks
-from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn, successors
+from innkeeper.engine.emulator.regions.flow import PAGE, Block, Flow, Insn
 from innkeeper.engine.emulator.regions.layout import Region
 from innkeeper.engine.emulator.regions.reach import Planner
+from innkeeper.engine.emulator.regions.registers import Register, RegisterUse, writes
 from innkeeper.engine.emulator.regions.shapes import Shapes
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
@@ -41,27 +42,9 @@ LIKELY_METADATA = """!1 = !{!11}
 !13 = distinct !{!13, !"memory"}
 """
 
-Register = tuple[str, int]
-
 
 def _offset(name: str) -> int:
     return int(EmuHart.FIELDS[name][1])
-
-
-def _registers(names: Iterable[tuple[str, str]], one: Insn) -> set[Register]:
-    """Turn a template's register names into registers; x0 and its sink are not among them."""
-    found = set()
-    for file, name in names:
-        number = int(name) if name.isdecimal() else getattr(one, name)
-        if file != "x" or number not in (0, SINK):
-            found.add((file, number))
-    return found
-
-
-def _named(one: Insn) -> set[Register]:
-    """Return every register that an instruction's operands may name, of either file."""
-    numbers = {one.rd, one.rs1, one.rs2, one.rs3} - {0, SINK}
-    return {("x", n) for n in numbers} | {("f", n) for n in (numbers | {0}) if n < SINK}
 
 
 class RegionEmitter(Checks, Shapes):
@@ -77,37 +60,13 @@ class RegionEmitter(Checks, Shapes):
         self.constants: list[str] = []
         self.count = 0
         self.leaving, self.leaves, self.steps_aside = "", False, False
-        self.strict = self.uses_float = False
-        self.touched: set[Register] = set()
-        self.sites = Planner(flow).plan()
-        self.dirty_in = self._dirty()
-
-    # ---- which registers differ from what the hart holds
-
-    def _dirty(self) -> dict[int, set[Register]]:
-        """Find, for the start of every block, the registers that may have been written."""
-        written: dict[int, set[Register]] = {}
-        for at, block in self.flow.blocks.items():
-            written[at] = set()
-            for one in block.insns:
-                assert one.template is not None
-                written[at] |= _registers(one.template.writes, one)
-                self.touched |= _registers(one.template.reads, one)
-                self.uses_float |= one.template.uses_float
-                self.strict |= one.template.strict
-                if one.template.calls_out:
-                    self.touched |= _named(one)
-            self.touched |= written[at]
-        dirty: dict[int, set[Register]] = {at: set() for at in self.flow.blocks}
-        work = list(self.flow.blocks)
-        while work:
-            at = work.pop()
-            out = dirty[at] | written[at]
-            for following in successors(self.flow, self.flow.blocks[at]):
-                if not out <= dirty[following]:
-                    dirty[following] |= out
-                    work.append(following)
-        return dirty
+        planner = Planner(flow)
+        self.sites = planner.plan()
+        self.use = RegisterUse(flow, planner.loops, self.sites)
+        templates = [one.template for block in flow.blocks.values() for one in block.insns]
+        self.uses_float = any(t is not None and t.uses_float for t in templates)
+        self.strict = any(t is not None and t.strict for t in templates)
+        self.lazy = False
 
     # ---- small pieces
 
@@ -116,14 +75,14 @@ class RegionEmitter(Checks, Shapes):
         return f"{hint}.{self.count}"
 
     def slot_order(self) -> list[Register]:
-        return sorted(self.touched)
+        return sorted(self.use.touched)
 
     @staticmethod
     def hart_slot(register: Register) -> int:
         file, number = register
         return _offset(file) + 8 * number
 
-    def put_back(self, dirty: set[Register], tag: str) -> list[str]:
+    def put_back(self, dirty: Set[Register], tag: str) -> list[str]:
         """Write registers to the hart."""
         lines = []
         for n, register in enumerate(sorted(dirty)):
@@ -171,11 +130,17 @@ class RegionEmitter(Checks, Shapes):
             *self.tail(f"%pc.{tag}", f"%b1.{tag}", f"%fn.{tag}"),
         ]
 
-    def leave_block(self, label: str, at: int, which: int, done: int) -> None:
-        """Leave for a common handler at a fixed place, by the one way out that a block has."""
+    def leave_block(
+        self, label: str, at: int, which: int, done: int, dirty: Set[Register] = frozenset()
+    ) -> None:
+        """Leave for a common handler at a fixed place, by the one way out that a block has.
+
+        `dirty` are registers that this way puts back by itself, in an eager block.
+        """
         offset = _offset("calls") + 8 * which
         self.cold += [
             f"{label}:",
+            *self.put_back(set() if self.lazy else dirty, label),
             f"  store i64 {at}, ptr %out.at",
             f"  store i64 {done}, ptr %out.done",
             f"  store i64 {offset}, ptr %out.call",
@@ -258,7 +223,7 @@ class RegionEmitter(Checks, Shapes):
         if 0 <= at < PAGE:
             self.exit_to_cell(label, at, dirty, done)
         else:
-            self.leave_block(label, at, CALL_JUMP, done)
+            self.leave_block(label, at, CALL_JUMP, done, dirty)
         return label
 
     # ---- going on within the region
@@ -268,8 +233,11 @@ class RegionEmitter(Checks, Shapes):
         if at not in self.flow.blocks:
             return self.leave_for(at, dirty, done)
         label = self.name("edge")
+        flushed = set() if self.lazy and at in self.use.lazy else dirty
+        dirty = dirty - flushed
         lines = [
             f"{label}:",
+            *self.put_back(flushed, label),
             *self.budget_after(done, label),
             f"  store i64 %b1.{label}, ptr %left",
         ]
@@ -350,7 +318,11 @@ class RegionEmitter(Checks, Shapes):
         template = one.template
         assert template is not None
         identity = self.name("i")
-        after = dirty | _registers(template.writes, one)
+        turns = one.target is not None or one.jumps
+        if not self.lazy and (turns or self.use.may_leave(one)):
+            self.body += self.put_back(dirty, f"f.{identity}")
+            dirty.clear()
+        after = dirty | writes(one)
         labels = {"next": f"n.{identity}"}
         if "trap" in template.labels:
             labels["trap"] = f"trap.{identity}"
@@ -360,7 +332,7 @@ class RegionEmitter(Checks, Shapes):
             self.step_aside(labels["punt"], one.at, done)
         if "after" in template.labels:
             labels["after"] = f"after.{identity}"
-            self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
+            self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1, writes(one))
         if template.calls_out:
             self.beside(one, identity, dirty, labels, done)
         start = self.name("do")
@@ -402,12 +374,12 @@ class RegionEmitter(Checks, Shapes):
     ) -> None:
         """Prepare what an instruction needs that calls slow paths: registers go out and back."""
         assert one.template is not None
-        out = dirty | _registers(one.template.writes, one)
+        out = dirty | writes(one)
         labels["spill"] = "\n".join(self.put_back(out, f"s.{identity}.$n$"))
         labels["reload"] = "\n".join(self.fetch(self.slot_order(), f"r.{identity}.$n$"))
         if "after" not in labels:
             labels["after"] = f"after.{identity}"
-            self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1)
+            self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1, writes(one))
         self.constants.append(
             f"@operands.{identity} = internal constant <{{i64, i32, i8, i8, i8, i8}}> <{{i64 0, "
             f"i32 {one.imm}, i8 {one.rd}, i8 {one.rs1}, i8 {one.rs2}, i8 {one.rs3}}}>, align 16"
@@ -454,7 +426,8 @@ class RegionEmitter(Checks, Shapes):
         """Write one block."""
         at = block.at
         self.body = [f"b.{self.text(at)}:"]
-        dirty = set(self.dirty_in[at])
+        self.lazy = at in self.use.lazy
+        dirty = set(self.use.dirty_in[at])
         self.leaving = self.text(at)
         self.begin_shapes(block)
         if block.header:
@@ -462,7 +435,7 @@ class RegionEmitter(Checks, Shapes):
         for done, one in enumerate(block.insns):
             self.instruction(one, dirty, done, ends=one is block.last)
         self.lines += self.body
-        self.way_out(dirty)
+        self.way_out(dirty if self.lazy else set())
 
     def look_at_budget(self, at: int) -> list[str]:
         """Let tier 0 finish the slice if a whole turn may not fit into it."""
@@ -524,7 +497,7 @@ class RegionEmitter(Checks, Shapes):
             ]
         cases = " ".join(f"i64 {n}, label %fill.{n}" for n in range(1, len(entries)))
         lines.append(f"  switch i64 %which, label %fill.0 [{cases}]")
-        needed = self.needed()
+        needed = self.use.needed()
         for n, at in enumerate(entries):
             lines += [
                 f"fill.{n}:",
@@ -532,49 +505,6 @@ class RegionEmitter(Checks, Shapes):
                 f"  br label %b.{self.text(at)}",
             ]
         return lines
-
-    def needed(self) -> dict[int, set[Register]]:
-        """Find, for the start of every block, what must have been read from the hart by then.
-
-        That is what is read before it is written, and what a way out may write back unwritten.
-        """
-        uses: dict[int, set[Register]] = {}
-        sets: dict[int, set[Register]] = {}
-        for at, block in self.flow.blocks.items():
-            written: set[Register] = set()
-            uses[at] = set(self.dirty_in[at])
-            for one in block.insns:
-                assert one.template is not None
-                uses[at] |= _registers(one.template.reads, one) - written
-                checks = one.at in self.sites and self.sites[one.at].first
-                leaves = one.template.labels & {"trap", "punt", "after"}
-                if leaves or checks or one.template.calls_out:
-                    uses[at] |= self.writes_of(block) - written
-                written |= _registers(one.template.writes, one)
-            sets[at] = written
-        found = {at: set(used) for at, used in uses.items()}
-        work = list(found)
-        before: dict[int, list[int]] = {at: [] for at in found}
-        for at, block in self.flow.blocks.items():
-            for following in successors(self.flow, block):
-                before[following].append(at)
-        while work:
-            at = work.pop()
-            for earlier in before[at]:
-                more = found[at] - sets[earlier] - found[earlier]
-                if more:
-                    found[earlier] |= more
-                    work.append(earlier)
-        return found
-
-    @staticmethod
-    def writes_of(block: Block) -> set[Register]:
-        """Return the registers that a block writes."""
-        found: set[Register] = set()
-        for one in block.insns:
-            assert one.template is not None
-            found |= _registers(one.template.writes, one)
-        return found
 
     def refusals(self) -> list[str]:
         """Write what happens at an entry that cannot be taken now: one instruction in tier 0."""
