@@ -335,8 +335,6 @@ class RegionEmitter(Checks, Shapes):
             self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1, writes(one))
         if template.calls_out:
             self.beside(one, identity, dirty, labels, done)
-        start = self.name("do")
-        self.body += [f"  br label %{start}", f"{start}:"]
         if template.access is not None:
             labels["where"] = self.where(one, identity, done)
         if one.target is not None:
@@ -359,11 +357,15 @@ class RegionEmitter(Checks, Shapes):
             p if n % 2 == 0 else str(holes[p]).replace("$n$", str(n))
             for n, p in enumerate(template.parts)
         ]
-        self.body.append("".join(parts))
-        if template.calls_out and one.falls:
-            self.body += self.look_around(identity, labels["after"], onward)
-        if not ends:
-            self.body.append(f"{onward}:")
+        text = "".join(parts)
+        if template.is_straight and not ends and not template.calls_out:
+            self.body.append(text.removesuffix(f"br label %{onward}"))
+        else:
+            self.body.append(text)
+            if template.calls_out and one.falls:
+                self.body += self.look_around(identity, labels["after"], onward)
+            if not ends:
+                self.body.append(f"{onward}:")
         for line in template.allocas:
             self.allocas.append(line.replace("$id$", identity))
         dirty |= after

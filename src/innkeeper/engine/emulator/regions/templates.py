@@ -40,6 +40,11 @@ class Template:
     shaped: bool
     """It asks for the shape of vector registers."""
 
+    @property
+    def is_straight(self) -> bool:
+        """Tell whether it only goes on at its end, so that what follows can be written there."""
+        return self.parts[-2:] == ("next", "") and self.parts[1::2].count("next") == 1
+
 
 @record
 class Templates:
