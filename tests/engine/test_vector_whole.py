@@ -179,7 +179,7 @@ def test_regions_with_another_shape_than_they_were_made_for(first: str) -> None:
 def test_what_vset_makes_of_a_shape() -> None:
     def after(text: str) -> int:
         word = int.from_bytes(program(f"_start: {text}").image[:4], "little")
-        made = templates_for_tests()
+        made = with_regions().emulator.regions.compiler()
         one = made.decoded(0, word)
         assert one is not None
         return shape_after(one, 77)
@@ -193,8 +193,15 @@ def test_what_vset_makes_of_a_shape() -> None:
     assert after("vadd.vv v1, v2, v3") == 77
 
 
-def templates_for_tests() -> Any:
-    return with_regions().emulator.regions.compiler()
+def test_what_is_masked_is_called_the_long_way() -> None:
+    """It is never whole: a region that left it to tier 0 would always be left there."""
+    for text, called in (("vadd.vv v1, v2, v3", False), ("vadd.vv v1, v2, v3, v0.t", True),
+                         ("vrev8.v v4, v5, v0.t", True), ("vmerge.vvm v1, v2, v3, v0", False),
+                         ("vle32.v v1, (a0), v0.t", True)):  # fmt: skip
+        word = int.from_bytes(program(f"_start: {text}").image[:4], "little")
+        one = with_regions().emulator.regions.compiler().decoded(0, word)
+        assert one is not None and one.template is not None
+        assert (one.template.calls_out, one.template.shaped) == (called, not called), text
 
 
 def test_a_fault_leaves_vstart_and_the_long_way() -> None:

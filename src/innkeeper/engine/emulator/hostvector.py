@@ -153,7 +153,7 @@ class ShortForms(_Handler):
         return self.slow_label
 
     def lower_room(self, nodes: list[ast.expr]) -> Value:
-        if not self.quick:
+        if not self.is_short():
             return super().lower_room(nodes)
         va = self.coerce(self.expr(nodes[1]), u64)
         count = self.convert(self.coerce(self.expr(nodes[2]), u32), u64)

@@ -291,7 +291,7 @@ def put_active(h: Hart, kind: Const, results: Ptr[u8], r: u8, vm: u8) -> None:
             target[n] = source[n]
     else:
         for n in range(first, last):
-            if mask_bit(h, u8(0), n):
+            if (mask_word(h, u8(0), u64(n) >> 6) >> (u64(n) & 63)) & 1 != 0:
                 target[n] = source[n]
 
 

@@ -431,7 +431,7 @@ def make_template(
     Slow paths are left to tier 0 where there is a quick one beside them, else they are called.
     Without `short` what has a short form is done the long way, called.
     """
-    for calls in (None, callable_):
+    for calls in (None, callable_) if short else (callable_,):
         try:
             made = TemplateCompiler(module, instruction, calls, callable_, short=short)
             return made.template()
