@@ -36,7 +36,7 @@ pytestmark = [
 HELPERS = ("pasta", "slirp4netns")
 KEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 # The client hangs up when it has its line; old versions of pasta repeat what a server ends with.
-ASK = "busybox timeout 20 busybox nc {0} {1} | {{ read line; echo $line; }}"
+ASK = "busybox timeout 8 busybox nc {0} {1} | {{ read line; echo $line; }}"
 
 
 class RootInn(Inn):
@@ -142,7 +142,7 @@ def test_out_and_names(inn: Inn, helper: str) -> None:
 
 def test_the_hosts_loopback_is_out_of_reach_unless_asked_for(inn: Inn, helper: str) -> None:
     gateway = BEYOND if helper == "pasta" else "10.0.2.2"
-    script = ASK.format(gateway, LOOPBACK_PORT).replace("timeout 20", "timeout 3")
+    script = ASK.format(gateway, LOOPBACK_PORT).replace("timeout 8", "timeout 2")
     closed = inn.run("--network", f"slirp:{helper}", IMAGE, "sh", "-c", script)
     assert b"hello" not in closed.stdout
     opened = f"slirp:{helper},host-loopback=on"
