@@ -221,17 +221,22 @@ def test_one_in_front_can_be_left(clean: Inn) -> None:
 
 
 def test_no_input_is_passed_on(clean: Inn) -> None:
-    clean.run("-di", "--name", "c", IMAGE, "sh", "-c", ECHO)
+    ticks = "(while :; do echo tick; sleep 0.1; done) &"
+    clean.run("-di", "--name", "c", IMAGE, "sh", "-c", f"{ticks} {ECHO}")
     with clean.start("attach", "--no-stdin", "c", stdin=-1) as attached:
         assert attached.stdin is not None and attached.stdout is not None
         attached.stdin.write(b"one\n")
         attached.stdin.close()
+        assert attached.stdout.readline() == b"tick\n"  # it is attached
         with clean.start("attach", "c", stdin=-1) as other:
             assert other.stdin is not None
             other.stdin.write(b"two\n")
             other.stdin.flush()
-            assert attached.stdout.readline() == b"got two\n"
+            while (line := attached.stdout.readline()) == b"tick\n":
+                pass
+            assert line == b"got two\n"
             clean("kill", "c")
+            other.communicate()
 
 
 def test_what_cannot_be_attached_to(clean: Inn) -> None:

@@ -37,6 +37,11 @@ def pid_of(inn: Inn, name: str) -> int:
     return int(json.loads(inn("inspect", name).stdout)["state"]["pid"])
 
 
+def open_files(pid: int) -> list[str]:
+    folder = f"/proc/{pid}/fd"
+    return [os.path.realpath(f"{folder}/{name}") for name in os.listdir(folder)]
+
+
 def test_create_then_start(clean: Inn) -> None:
     made = clean("create", "--name", "c", "-e", "B=two", IMAGE, "sh", "-c", "echo $B; exit 3")
     assert made.returncode == 0 and len(made.stdout.split()) == 1, made.stderr
@@ -95,7 +100,7 @@ def test_another_signal_does_not(clean: Inn) -> None:
         assert clean("kill", "-s", "HUP", "c").returncode == 0
         assert following.stdout.readline() == b"up\n"
         clean("stop", "-t", "0", "c")
-    assert clean("kill", "c").returncode == 125 and clean("kill", "-s", "NO", "c").returncode == 125
+    assert clean("kill", "c").returncode == 125 and clean("kill", "-s", "NO", "c").returncode == 2
 
 
 def test_restart(clean: Inn) -> None:
@@ -174,7 +179,10 @@ def test_waiting_for_conditions(clean: Inn) -> None:
         clean("start", "c")
         assert waiting.communicate()[0] == b"-1\n" and waiting.returncode == 0
     assert clean("wait", "--condition", "healthy", "c").returncode == 125
+    lock = f"{inspect(clean, 'c')['folder']}/lock"
     with clean.start("wait", "--condition", "removed", "c") as waiting:
+        while lock not in open_files(waiting.pid):
+            pass
         clean("rm", "-f", "c")
         waiting.communicate()
         assert waiting.returncode == 0

@@ -71,14 +71,16 @@ def kill(record: Record, signal: str) -> None:
     """
     from innkeeper.containers.signals import signal_number
 
-    running(record)
     try:
         number = signal_number(signal)
     except ContainerError as error:
         raise UsageError(f"there is no signal {signal!r}", why=error.why) from None
-    ends = {_SIGKILL, signal_number(record.data.get("stop_signal", "SIGTERM"))}
-    if number in ends:
-        record.ask_to_stop()
+    status = status_of(record)
+    if number in (_SIGKILL, signal_number(record.data.get("stop_signal", "SIGTERM"))):
+        if status not in ("exited", "created"):
+            record.ask_to_stop()
+        if status == "restarting":  # it has no process now, and gets none any more
+            return
     send(record, signal)
 
 
@@ -86,7 +88,13 @@ def stop(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Send the image's stop signal, kill what has not ended in time, and wait for the clean-up."""
     record.ask_to_stop()
     end(record, timeout_s=timeout_s)
-    record.wait()
+    _await_end(record)
+
+
+def _await_end(record: Record) -> None:
+    """Wait until one that is to stop has ended, or somebody has it started again after all."""
+    while is_waited_for(record) and record.is_to_stop:
+        time.sleep(LOOK_S)
 
 
 def end(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
@@ -127,7 +135,7 @@ def restart(record: Record, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
 
 def remove(record: Record, *, force: bool = False) -> None:
     """Remove a container; one that runs only with `force`, which kills it."""
-    if record.attended():
+    while record.attended():
         if not force:
             raise MachineError(
                 f"container {record.name} is in use", fix=f"inn stop {record.name}, or inn rm -f"
@@ -135,8 +143,8 @@ def remove(record: Record, *, force: bool = False) -> None:
         record.ask_to_stop()
         with suppress(MachineError):
             send(record, "SIGKILL")
-        record.wait()
-    if record.take():
+        _await_end(record)
+    if record.take_soon():
         ending.remove(record)
 
 

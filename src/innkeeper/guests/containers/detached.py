@@ -70,7 +70,7 @@ def start_again(
     `client` is attached to it before its program runs, so that it misses nothing. With `images`,
     its processes are brought back from a checkpoint instead.
     """
-    if not record.take():
+    if not record.take_soon():
         raise MachineError(f"container {record.name} is in use", fix="inn ps -a")
     if not record.data.get("detach") or "command" not in record.data:
         record.release()

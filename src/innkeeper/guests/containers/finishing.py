@@ -16,7 +16,6 @@ from innkeeper.guests.containers.records import Record
 from innkeeper.guests.containers.request import read_policy
 from innkeeper.guests.containers.streams import Streams
 
-_SIGKILL = 9
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOK_S = 0.1, 60.0, 0.1
 
 
@@ -67,8 +66,6 @@ def _restart(record: Record) -> None:
         _say(record, f"inn: {error}\n")
         ending.note_end(record, error.exit_code)
         return
-    if record.is_to_stop:  # somebody has asked meanwhile, and found nothing to send a signal to
-        os.kill(launch.pid, _SIGKILL)
     streams.become_attendant(launch.pid, None)
 
 

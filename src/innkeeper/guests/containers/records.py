@@ -44,6 +44,7 @@ LOG, ATTACH, HEALTH = "output.log", "attach", "health.json"
 ID_BYTES, SHORT = 16, 12
 MAX_RECORD_BYTES = 4 << 20
 MAX_NAME = 63
+LOOKS, LOOK_S = 50, 0.01  # whoever asks whether it is in use has the lock for a moment
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
@@ -88,6 +89,14 @@ class Record:
             return False
         self.lock_fd = fd
         return True
+
+    def take_soon(self) -> bool:
+        """Take the container, also when another process has only just looked at its lock."""
+        for _ in range(LOOKS):
+            if self.take() or not self.folder.is_dir():
+                break
+            time.sleep(LOOK_S)
+        return self.lock_fd >= 0
 
     def wait(self) -> dict[str, Any]:
         """Wait until nobody attends to the container; return how it ended, empty if nobody saw.

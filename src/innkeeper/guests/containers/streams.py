@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from innkeeper.containers.launch import Launch
     from innkeeper.guests.containers.records import Record
 
+_SIGKILL = 9
 _BESIDE = "import sys; sys.path.append(sys.argv.pop(1)); from beside.{} import main; main()"
 _FINISH = (
     "import sys; from innkeeper.guests.containers.finishing import finish; finish(*sys.argv[1:])"
@@ -42,7 +43,7 @@ class Streams:
             self._launch_with_terminal(launch)
         else:
             self._launch_with_pipes(launch)
-        self._note_start()
+        self._note_start(launch.pid)
 
     def restore(self, launch: Launch, images: Path) -> None:
         """Bring the container back from a checkpoint, with new pipes in the place of its old."""
@@ -52,12 +53,14 @@ class Streams:
         bring_back(self._record, launch, images, theirs)
         for fd in theirs.values():
             os.close(fd)
-        self._note_start()
+        self._note_start(launch.pid)
 
-    def _note_start(self) -> None:
+    def _note_start(self, pid: int) -> None:
         _point_at_nothing(0, 1, 2)
         starts = self._record.data.get("starts", 0) + 1
         self._record.change(starts=starts, started=time.time())
+        if self._record.is_to_stop:  # asked for meanwhile, by one who found nothing to signal
+            os.kill(pid, _SIGKILL)
 
     def _launch_with_terminal(self, launch: Launch) -> None:
         from innkeeper.containers.terminal import Terminal
