@@ -33,7 +33,7 @@ _TAGGED = "slirp4netns:"  # what stands before a folder's path in the name of a 
 PROGRAMS = ("pasta", "slirp4netns")
 _SIGKILL = 9
 _PR_SET_SECUREBITS, _SECBIT_NOROOT = 28, 1
-_FIRST_FREE_FD, _MOST_FDS = 64, 4096
+_FIRST_FREE_FD = 64
 # Is told the helper's number, and waits for the container or the helper to end; then both have.
 _GUARD = """
 import posix, select, _signal
@@ -75,7 +75,7 @@ def _execute(argv: list[str], fds: dict[int, int], program: str) -> None:
     moved = {to: fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST_FREE_FD) for to, fd in fds.items()}
     for to, fd in moved.items():
         os.dup2(fd, to)
-    os.closerange(max(fds) + 1, _MOST_FDS)
+    k.close_on_exec_from(max(fds) + 1)
     os.execvp(program, argv)
 
 
