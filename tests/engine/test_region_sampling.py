@@ -87,7 +87,7 @@ def test_ways_out_are_counted_by_where_they_lead(machine: Tier0) -> None:
     traffic.threshold, traffic.slice = 1 << 20, 1000
     at = run(machine, BETWEEN)
     assert traffic.stat_met == 0  # there is no region that could be left
-    service._compile(at["loop"] - RAM_BASE, at["loop"], BANK_MACHINE, 0)
+    service._compile(at["loop"] - RAM_BASE, at["loop"], BANK_MACHINE, 0, 0)
     ctypes.memset(ctypes.addressof(traffic.raw.samples), 0, ctypes.sizeof(traffic.raw.samples))
     text = program(BETWEEN)
     machine.load(text.image, text.entry, keep_code=True)
@@ -176,3 +176,39 @@ def test_a_region_that_was_taken_out_is_found_again(machine: Tier0) -> None:
     assert traffic.stat_found > found
     assert len(service.made) == made
     assert traffic.rx_first <= handler(machine, at["back"]) < traffic.rx_last
+
+
+ACROSS = f"""
+_start:
+    li s0, {ROUNDS}
+    la s1, fields
+loop:
+    addi s2, s2, 1
+across:
+    ld t0, -8(s1)
+    ld t1, 0(s1)
+    addi s0, s0, -1
+    bnez s0, loop
+done: j done
+.align 12
+fields:
+    nop
+"""
+
+
+def test_what_never_lies_in_one_page_gets_a_region_of_its_own(machine: Tier0) -> None:
+    """The region around the loop is left before the first of two loads that share one look.
+
+    No slice ends there, for no branch goes there.
+    """
+    traffic = machine.emulator.regions.traffic
+    traffic.threshold, traffic.growth, traffic.slice = 2, 0, 1000
+    at = run(machine, ACROSS)
+    assert machine.hart.x[18] == ROUNDS
+    assert traffic.rx_first <= handler(machine, at["across"]) < traffic.rx_last
+    traffic.stat_met = 0
+    text = program(ACROSS)
+    machine.load(text.image, text.entry, keep_code=True)
+    machine.emulator.run(20 * ROUNDS)
+    assert machine.hart.x[18] == ROUNDS
+    assert traffic.stat_met <= 1  # but for where slices end, nothing is left for tier 0

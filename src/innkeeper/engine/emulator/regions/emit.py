@@ -151,14 +151,15 @@ class RegionEmitter(Checks, Shapes):
     def step_aside(self, label: str, at: int, done: int) -> None:
         """Let tier 0 do an instruction of this block, and what follows.
 
-        An entry's own cell would come back here: the handler that it had before is called.
+        An entry's own cell would come back here: the handler that it had before is called. Other
+        places are counted, so that one that is left for often gets a region of its own.
         """
         if not 0 <= at < PAGE:
             self.leave_block(label, at, CALL_JUMP, done)
             return
         place = at * CELL_BYTES // 2
         kept = Region.FIELDS["entry_kept"][1]
-        base, offset = "%cells", place
+        base, offset = "%hart", _offset("calls") + 8 * CALL_CELL
         if at in self.flow.entries:
             base, offset = "@record", kept + 8 * self.flow.entries.index(at)
         self.cold += [

@@ -5,6 +5,10 @@ constant. Accesses off one root, near each other, form a `Reach`: the first of t
 that all of it lies in one page that may be read, or written if any of them stores; the rest need
 no check. Where it fails the region leaves before that access, and tier 0 does them one by one.
 
+Where a region may be entered the access there is checked alone, and where it begins all accesses
+off the same root are, but for the stack's: a place that a region was left for again and again,
+because all of a reach was never in one page, gets a region that begins with it.
+
 A reach in a loop whose root changes by constants remembers its last page, and looks at the TLB
 only where it comes to another.
 
@@ -23,6 +27,9 @@ from innkeeper.engine.emulator.regions.loops import innermost_loops, moves_evenl
 
 MAX_REACH_BYTES = 256
 """The wider a reach, the likelier it crosses a page."""
+
+STACK_POINTER = 2
+"""x2, by convention (Unprivileged 2.1)."""
 
 Symbol = tuple[Hashable, int]
 """A root and what is added to it."""
@@ -64,10 +71,13 @@ class Known:
 
     symbols: dict[int, Symbol] = field(default_factory=dict)
     open: dict[Hashable, list[Reach]] = field(default_factory=dict)
+    apart: Hashable = None
+    """The root whose accesses are all checked alone."""
 
     def copy(self) -> Known:
         """Return a copy for another way on."""
-        return Known(dict(self.symbols), {root: list(some) for root, some in self.open.items()})
+        copied = {root: list(some) for root, some in self.open.items()}
+        return Known(dict(self.symbols), copied, self.apart)
 
 
 class Planner:
@@ -118,6 +128,10 @@ class Planner:
         root, base = self.symbol(one.rs1, known)
         low = base + one.imm
         some = known.open.setdefault(root, [])
+        if one.at == self.flow.entries[0] and root != STACK_POINTER:
+            known.apart = root
+        if one.at in self.flow.entries or known.apart == root:
+            some = []
         for reach in some:
             here = reach.block == block.at
             if reach.takes(low, low + size) and (here or reach.writes or not writes):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MODES = ("on", "off", "eager")
 THREAD_NAME = "inn regions"
-NICENESS = 10
+NICENESS = 5
 """How much less of a core the compiling thread gets than harts do, where they have to share."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a device access may wait for the interpreter while regions are written down."""
@@ -47,7 +47,7 @@ COUNT_SHIFT = 32
 """`shapes.COUNT_SHIFT`, whose imports are heavy."""
 THRESHOLD = 6 * SLICE_WEIGHT
 """Six slices that end at one place, or 9 000 ways to it out of regions, and it is compiled."""
-GROWTH = 3
+GROWTH = 1
 """Of the threshold, for every 2048 slices: a place must have had 1/4096 of the time as well."""
 KNOWN_FACTOR = 2
 """Of both, where earlier runs have left regions: what they found not hot enough is so by chance."""
