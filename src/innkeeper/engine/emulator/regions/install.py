@@ -18,6 +18,7 @@ from innkeeper.engine.emulator.regions.drop import (
     traffic_of,
 )
 from innkeeper.engine.emulator.regions.layout import (
+    FILTER_WORDS,
     INDEX_ROOM,
     MAX_REGION_PAGES,
     REGION_INSTALLED,
@@ -227,6 +228,8 @@ def enter_slot(t: Traffic, key: u64, source: u64, size: u32, record: u32) -> Ptr
     slot.source, slot.size, slot.record = source, size, record
     slot.instance = u64(0)
     slot.checksum = u64(0)
+    word = (key >> 6) & (FILTER_WORDS - 1)
+    t.filter[word] = t.filter[word] | u64(1) << (key & 63)
     slot.key = key
     t.index_count = t.index_count + 1
     return t.index + at
@@ -243,6 +246,8 @@ def look_for_region(h: Hart, offset: u64) -> bool:
         return False
     page = offset >> 12
     key = code_key(ptr_offset(h.ram, u8, page << 12), offset & 0xFFF)
+    if ((t.filter[(key >> 6) & (FILTER_WORDS - 1)] >> (key & 63)) & 1) == 0:
+        return False
     at = key & t.index_mask
     while t.index[at].key != 0:
         slot = t.index[at]

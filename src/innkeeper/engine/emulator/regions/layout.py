@@ -21,6 +21,8 @@ SLICE_WEIGHT = 6
 SAMPLE_PATIENCE = 64 * SLICE_WEIGHT
 """A place that was compiled and is met so often again has other code now: it counts anew."""
 INDEX_SLOTS = 32768
+FILTER_WORDS = INDEX_SLOTS // 64
+"""A bit for what a key begins with; nearly all instructions that are decoded begin no region."""
 INDEX_ROOM = INDEX_SLOTS // 2
 """How many regions are known at most: the table stays half empty."""
 RING_SLOTS = 256
@@ -132,6 +134,8 @@ class Traffic(Struct):
     index_mask: u64
     """Slots less one; 0 until there is an index."""
     index_count: u64
+    filter: Array[u64, FILTER_WORDS]
+    """Bit `key & 63` of word `key >> 6` (modulo `FILTER_WORDS`) is set where a key may be known."""
     stat_samples: u64
     """Slices that ended in tier 0, and `stat_in_regions` those that ended in a region."""
     stat_in_regions: u64

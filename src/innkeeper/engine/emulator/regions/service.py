@@ -21,6 +21,7 @@ from innkeeper.base.threads import name_thread
 from innkeeper.engine.emulator import hart as layout
 from innkeeper.engine.emulator.build import region_templates, regions_path
 from innkeeper.engine.emulator.regions.layout import (
+    FILTER_WORDS,
     INDEX_SLOTS,
     MAX_IMAGE_BYTES,
     RING_SLOTS,
@@ -128,6 +129,7 @@ class RegionService:
             slot = slots[at]
             slot.key, slot.source, slot.checksum = row.key, base + row.offset, row.checksum
             slot.size, slot.record = row.size, row.record
+            self.traffic.raw.filter[row.key >> 6 & FILTER_WORDS - 1] |= 1 << (row.key & 63)
             count += 1
         self.traffic.raw.index_count = count
 
