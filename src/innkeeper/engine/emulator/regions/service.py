@@ -49,7 +49,7 @@ COUNT_SHIFT = 32
 THRESHOLD = 6 * SLICE_WEIGHT
 """Six slices that end at one place, or 9 000 ways to it out of regions, and it is compiled."""
 GROWTH = 1
-"""Of the threshold, for every 2048 slices: a place must have had 1/4096 of the time as well."""
+"""Of the threshold, for every 2048 slices: a place must have had 1/12288 of the time as well."""
 KNOWN_FACTOR = 2
 """Of both, where earlier runs have left regions: what they found not hot enough is so by chance."""
 SLICE = 50_000
