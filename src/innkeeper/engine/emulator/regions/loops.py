@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from innkeeper.engine.emulator.regions.flow import Flow, successors
 
+MAX_SMALL_LOOP = 64
+"""How many instructions a loop may have that is hot as a whole, if it is hot at all."""
+
 
 def innermost_loops(flow: Flow) -> dict[int, frozenset[int]]:
     """Return, for each block in a loop, the blocks of the smallest that it is part of.
@@ -41,6 +44,11 @@ def _body(before: dict[int, list[int]], header: int, last: int) -> frozenset[int
                 body.add(earlier)
                 work.append(earlier)
     return frozenset(body)
+
+
+def is_small(flow: Flow, body: frozenset[int]) -> bool:
+    """Tell whether a loop is small."""
+    return sum(len(flow.blocks[at].insns) for at in body) <= MAX_SMALL_LOOP
 
 
 def moves_evenly(flow: Flow, body: frozenset[int], register: int) -> bool:

@@ -9,8 +9,8 @@ Where a region may be entered the access there is checked alone, and where it be
 off the same root are, but for the stack's: a place that a region was left for again and again,
 because all of a reach was never in one page, gets a region that begins with it.
 
-A reach in a loop whose root changes by constants remembers its last page, and looks at the TLB
-only where it comes to another.
+A reach in a small loop, or one whose root changes by constants, remembers its last page, and looks
+at the TLB only where it comes to another.
 
 A reach spans a block, and the blocks that only control from there can enter. Stores of those
 blocks may never happen, so they join only what is written anyway.
@@ -23,7 +23,7 @@ from collections.abc import Hashable
 
 from innkeeper.base.record import field, record
 from innkeeper.engine.emulator.regions.flow import Block, Flow, Insn, successors
-from innkeeper.engine.emulator.regions.loops import innermost_loops, moves_evenly
+from innkeeper.engine.emulator.regions.loops import innermost_loops, is_small, moves_evenly
 
 MAX_REACH_BYTES = 256
 """The wider a reach, the likelier it crosses a page."""
@@ -146,10 +146,16 @@ class Planner:
         self.sites[one.at] = Site(reach, low, True)
 
     def stays(self, block: Block, root: Hashable) -> bool:
-        """Tell whether a root changes by constants at most while the innermost loop turns."""
+        """Tell whether to remember the page: in a small loop, and where the root moves evenly.
+
+        In small loops a list that is followed comes faster so, too: what is loaded next need not
+        wait for the TLB. If it is scattered, the branch that finds so is predicted as well.
+        """
         body = self.loops.get(block.at)
         if body is None:
             return False
+        if is_small(self.flow, body):
+            return True
         if isinstance(root, int):
             return moves_evenly(self.flow, body, root)
         return root in ("page", "zero")

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from innkeeper.engine.emulator.regions.flow import Block, Flow, Insn, successors
+from innkeeper.engine.emulator.regions.loops import is_small
 from innkeeper.engine.emulator.regions.reach import Site
 from innkeeper.isa.riscv.hart import SINK
-
-MAX_LAZY_INSTRUCTIONS = 64
-"""How large a loop may be whose registers are put back only where it leaves."""
 
 Register = tuple[str, int]
 
@@ -64,12 +62,7 @@ class RegisterUse:
         self, flow: Flow, loops: dict[int, frozenset[int]], sites: dict[int, Site]
     ) -> None:
         self._flow, self._sites = flow, sites
-        size = {at: len(block.insns) for at, block in flow.blocks.items()}
-        self.lazy = {
-            at
-            for at, body in loops.items()
-            if sum(size[inside] for inside in body) <= MAX_LAZY_INSTRUCTIONS
-        }
+        self.lazy = {at for at, body in loops.items() if is_small(flow, body)}
         self.touched: set[Register] = set()
         for block in flow.blocks.values():
             for one in block.insns:
