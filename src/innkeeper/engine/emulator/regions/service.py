@@ -6,6 +6,7 @@ The thread holds the GIL for the little Python that writes a region down; LLVM r
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import mmap
@@ -137,6 +138,7 @@ class RegionService:
         """Start the thread, unless the harts wait for the compiler or there is none."""
         if self._thread is None and self.pool is not None and self.mode != "eager":
             self._thread = threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True)
+            atexit.register(self._stop)  # LLVM must not be at work when its library is taken down
             self._thread.start()
 
     def close(self) -> None:
@@ -144,13 +146,20 @@ class RegionService:
         self._stopping = True
         if self._fd < 0:
             return
-        if self._thread is not None:
-            os.eventfd_write(self._fd, 1)
-            self._thread.join()
+        self._stop()
         self.keep()
         os.close(self._fd)
         self._fd = -1
         self.traffic.raw.enabled = 0
+
+    def _stop(self) -> None:
+        """End the thread; it finishes the region that it is at."""
+        self._stopping = True
+        if self._thread is not None:
+            os.eventfd_write(self._fd, 1)
+            self._thread.join()
+            self._thread = None
+            atexit.unregister(self._stop)
 
     def keep(self) -> None:
         """Write what is new to the disk; without a cache the next run is only slower."""
