@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -135,26 +133,6 @@ def test_regions_on_disk_raise_the_threshold(tmp_path: Path, machine: Tier0) -> 
     assert again.traffic.threshold == service_file.THRESHOLD * service_file.KNOWN_FACTOR
     assert again.traffic.growth == service_file.GROWTH * service_file.KNOWN_FACTOR
     again.close()
-
-
-def test_the_compiling_thread_yields_more_than_its_process(machine: Tier0) -> None:
-    """It is nicer than the harts also where those are nice."""
-    service = machine.emulator.regions
-    found: list[int] = []
-    ready = threading.Event()
-
-    def look() -> bool:
-        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-        ready.set()
-        return False
-
-    service._take = look  # type: ignore[method-assign]
-    service.start()
-    os.eventfd_write(service._fd, 1)
-    assert ready.wait(30)
-    service.close()
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert found[0] == min(own + service_file.NICENESS, 19)
 
 
 def test_a_region_that_was_taken_out_is_found_again(machine: Tier0) -> None:

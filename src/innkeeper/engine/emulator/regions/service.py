@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 
 MODES = ("on", "off", "eager")
 THREAD_NAME = "inn regions"
-NICENESS = 5
-"""How much less of a core the compiling thread gets than a hart does, where they have to share."""
-CROWDED_NICENESS = 15
-"""The same where the harts are as many as the cores, so that it always takes from one of them."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a device access may wait for the interpreter while regions are written down."""
 KEEP_EVERY = 200
@@ -184,10 +180,6 @@ class RegionService:
         return made | {by_source[source] for source in met if source in by_source}
 
     def _serve(self) -> None:
-        with contextlib.suppress(OSError):  # harts come first where there are no cores to spare
-            thread = threading.get_native_id()
-            own = os.getpriority(os.PRIO_PROCESS, thread)
-            os.setpriority(os.PRIO_PROCESS, thread, own + self._niceness())
         name_thread(THREAD_NAME)
         while not self._stopping:
             os.eventfd_read(self._fd)
@@ -196,10 +188,6 @@ class RegionService:
             while not self._stopping and self._take():
                 pass
             sys.setswitchinterval(interval_s)
-
-    def _niceness(self) -> int:
-        crowded = len(self._emulator.harts) >= max(2, len(os.sched_getaffinity(0)))
-        return CROWDED_NICENESS if crowded else NICENESS
 
     def _compile_now(self, _hart: int) -> None:
         with self._turn:
