@@ -26,6 +26,15 @@ needs_busybox = pytest.mark.skipif(
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
+class Started(subprocess.Popen[bytes]):
+    """A running command that a test which fails meanwhile does not wait for."""
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
+
+
 class Inn:
     """`inn` with places of its own."""
 
@@ -63,7 +72,7 @@ class Inn:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         } | more
-        return subprocess.Popen(self.argv(*args), env=self.env, **more)
+        return Started(self.argv(*args), env=self.env, **more)
 
     def run(self, *args: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
         """`inn run --engine container`."""
