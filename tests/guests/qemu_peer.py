@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from innkeeper.guests.session import RunSession
 from innkeeper.images.store import Store
 
 QEMU = "qemu-system-riscv64"
+CONNECT_TRIES = 3000
 _QUIET_S = 0.3
 _TIMEOUT_S = 120
 
@@ -51,13 +54,24 @@ def busybox() -> bytes:
         return subprocess.run(command, stdin=archive, capture_output=True, check=True).stdout
 
 
+def _connect(path: Path) -> socket.socket:
+    """Connect to a socket that QEMU has bound, but does not listen at yet perhaps."""
+    made = socket.socket(socket.AF_UNIX)
+    for _ in range(CONNECT_TRIES):
+        with contextlib.suppress(ConnectionRefusedError):
+            made.connect(str(path))
+            return made
+        time.sleep(0.01)
+    made.close()
+    raise TimeoutError(f"QEMU does not listen at {path}")
+
+
 class SocketPort(CharPort):
     """A port at the other end of a QEMU socket chardev; its thread plays the device."""
 
     def __init__(self, path: Path, lock: threading.RLock) -> None:
         super().__init__()
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
+        self._socket = _connect(path)
         self.lock = lock
         self._room = threading.Condition(lock)
         self.received = 0
