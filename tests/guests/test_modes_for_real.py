@@ -11,9 +11,7 @@ import random
 import pytest
 
 from innkeeper.api import Guest
-from innkeeper.base.errors import DownloadError, NotFoundError
 from innkeeper.engine.emulator.regions import service
-from innkeeper.images import debian
 from innkeeper.images.store import Manifest
 
 pytestmark = pytest.mark.guest
@@ -29,14 +27,6 @@ awk 'BEGIN { x = 0.5; for (i = 0; i < 2000; i++) x = 3.7 * x * (1 - x); printf "
 kill -0 1 && echo alive
 exit 42
 """
-
-
-@pytest.fixture(scope="module")
-def image() -> Manifest:
-    try:
-        return debian.build("busybox")
-    except (DownloadError, NotFoundError) as error:
-        pytest.skip(f"no Debian mirror: {error}")
 
 
 def logistic() -> str:

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from innkeeper.api import Guest
-from innkeeper.base.errors import DownloadError, NotFoundError
-from innkeeper.images import debian
 from innkeeper.images.store import Manifest
 from innkeeper.isa.riscv.asm import assemble, elf_image
 from innkeeper.isa.riscv.profiles import EXTENSION_NAMES
@@ -86,14 +84,6 @@ out:
 pair: .dword 4, 0
 found: .dword 0, 0, 99
 """
-
-
-@pytest.fixture(scope="module")
-def image() -> Manifest:
-    try:
-        return debian.build("busybox")
-    except (DownloadError, NotFoundError) as error:
-        pytest.skip(f"no Debian mirror: {error}")
 
 
 def test_linux_lists_and_uses_the_extensions(image: Manifest, tmp_path: Path) -> None:

@@ -12,21 +12,12 @@ from pathlib import Path
 import pytest
 
 from innkeeper.api import Guest
-from innkeeper.base.errors import DownloadError, GuestTimeout, NotFoundError
+from innkeeper.base.errors import GuestTimeout
 from innkeeper.guests.request import join_initramfs
-from innkeeper.images import debian
 from innkeeper.images.store import Manifest, Store
 from innkeeper.machines.outcome import End
 
 pytestmark = pytest.mark.guest
-
-
-@pytest.fixture(scope="module")
-def image() -> Manifest:
-    try:
-        return debian.build("busybox")
-    except (DownloadError, NotFoundError) as error:
-        pytest.skip(f"no Debian mirror: {error}")
 
 
 def test_streams_and_exit_status_are_the_commands_own(image: Manifest) -> None:

@@ -9,7 +9,7 @@ import click
 from innkeeper.base.errors import UsageError
 from innkeeper.cli.completing import container_argument, containers_argument
 from innkeeper.cli.container_options import given_options
-from innkeeper.cli.containers import for_each
+from innkeeper.cli.containers import for_each, stop_time_option
 from innkeeper.cli.options import examples, processors, size
 from innkeeper.cli.parsing import has_input
 from innkeeper.cli.run import run
@@ -105,8 +105,7 @@ def attach(detach_keys: str, sig_proxy: bool, no_stdin: bool, name: str) -> int:
 
 
 @click.command(epilog=examples("inn restart web", "inn restart -t 1 web db"))
-@click.option("--time", "-t", "timeout", type=click.FloatRange(0, 1e6), default=10.0, metavar="S",
-              show_default=True, help="How long to wait before it is killed.")  # fmt: skip
+@stop_time_option
 @containers_argument
 def restart(timeout: float, names: tuple[str, ...]) -> int:
     """Stop detached containers and start them again, with the files they have."""

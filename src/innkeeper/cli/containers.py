@@ -92,12 +92,23 @@ def shown_host(port: dict[str, Any]) -> str:
     return f"{host}:{port['host_port']}"
 
 
+stop_time_option = click.option(
+    "--time", "-t", "timeout", type=click.FloatRange(0, 1e6), default=10.0, metavar="S",
+    show_default=True, help="How long to wait before it is killed.",
+)  # fmt: skip
+
+
 def for_each(names: tuple[str, ...], act: Callable[[Record], None]) -> int:
-    """Do something to each container, print the names of those it worked for; 1 if one failed."""
+    """Do something to each container, print the names of those it worked for."""
+    return for_each_name(names, lambda name: act(records.find(name)))
+
+
+def for_each_name(names: tuple[str, ...], act: Callable[[str], None]) -> int:
+    """Do something for each name, print those it worked for; the first failure's status."""
     status = 0
     for name in names:
         try:
-            act(records.find(name))
+            act(name)
         except InnError as error:
             status = status or error.exit_code
             fix = f"\n  {error.fix}" if error.fix else ""
@@ -108,8 +119,7 @@ def for_each(names: tuple[str, ...], act: Callable[[Record], None]) -> int:
 
 
 @click.command(epilog=examples("inn stop web", "inn stop -t 1 web db"))
-@click.option("--time", "-t", "timeout", type=click.FloatRange(0, 1e6), default=10.0, metavar="S",
-              show_default=True, help="How long to wait before it is killed.")  # fmt: skip
+@stop_time_option
 @containers_argument
 def stop(timeout: float, names: tuple[str, ...]) -> int:
     """Ask containers to end, by the image's stop signal or TERM; kill them when they do not."""

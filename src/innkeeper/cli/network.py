@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from innkeeper.base.errors import InnError, NotFoundError, UsageError
+from innkeeper.base.errors import NotFoundError, UsageError
 from innkeeper.cli.completing import complete_networks, container_argument, containers_argument
-from innkeeper.cli.containers import shown_host
+from innkeeper.cli.containers import for_each_name, shown_host
 from innkeeper.cli.options import examples, json_option
 from innkeeper.cli.table import show_rows
 from innkeeper.guests.containers import records
@@ -116,22 +115,7 @@ def inspect(output: str, cni_config_dir: str, names: tuple[str, ...]) -> None:
 @_names
 def rm(force: bool, names: tuple[str, ...]) -> int:
     """Remove networks that no container is on."""
-    return _for_each(names, lambda name: managing.remove(name, force=force))
-
-
-def _for_each(names: tuple[str, ...], act: Callable[[str], None]) -> int:
-    """Do something for each name, print those it worked for; the first failure's status."""
-    status = 0
-    for name in names:
-        try:
-            act(name)
-        except InnError as error:
-            status = status or error.exit_code
-            fix = f"\n  {error.fix}" if error.fix else ""
-            click.echo(f"inn: {error}{fix}", err=True)
-        else:
-            click.echo(name)
-    return status
+    return for_each_name(names, lambda name: managing.remove(name, force=force))
 
 
 @network.command(epilog=examples("inn network prune"))
@@ -148,7 +132,7 @@ def check(names: tuple[str, ...]) -> int:
 
     Of CNI networks the plugins are asked (CHECK).
     """
-    return _for_each(names, managing.check)
+    return for_each_name(names, managing.check)
 
 
 @click.command(epilog=examples("inn port web", "inn port web 80", "inn port web 53/udp"))

@@ -9,7 +9,6 @@ import pty
 import signal
 import struct
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from tests.guests.containers.harness import IMAGE, Inn
 
 ECHO = "while read -r line; do echo got $line; echo err $line >&2; done; echo over"
 SHELL = "echo up; while read -r line; do echo got $line; done"
-
-
-@pytest.fixture
-def clean(inn: Inn) -> Iterator[Inn]:
-    yield inn
-    for line in inn("ps", "-aq").stdout.decode().split():
-        inn("rm", "-f", line)
-    assert inn.left() == []
 
 
 class Screen:

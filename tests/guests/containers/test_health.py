@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,6 @@ from tests.guests.containers.harness import IMAGE, Inn
 
 LOOP = "trap 'exit 4' TERM; echo up; while :; do sleep 0.1; done"
 SOON = ["--health-interval", "0.1s"]
-
-
-@pytest.fixture
-def clean(inn: Inn) -> Iterator[Inn]:
-    yield inn
-    for line in inn("ps", "-aq").stdout.decode().split():
-        inn("rm", "-f", line)
-    assert inn.left() == []
 
 
 def start(inn: Inn, *options: str, script: str = LOOP) -> None:

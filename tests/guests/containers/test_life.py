@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from innkeeper.containers.state import start_time
 from tests.guests.containers.harness import IMAGE, Inn, needs_root
 
 LOOP = "trap 'echo bye; exit 4' TERM; echo out; while :; do sleep 0.1; done"
-
-
-@pytest.fixture
-def clean(inn: Inn) -> Iterator[Inn]:
-    yield inn
-    for line in inn("ps", "-aq").stdout.decode().split():
-        inn("rm", "-f", line)
-    assert inn.left() == []
 
 
 def inspect(inn: Inn, name: str) -> dict[str, object]:
@@ -128,13 +119,17 @@ def test_restart_of_one_that_is_removed_at_its_end(clean: Inn) -> None:
 
 
 def test_rename(clean: Inn) -> None:
-    clean.run("-d", "--name", "c", IMAGE, "sh", "-c", LOOP)
+    """A name that could be the beginning of an id would find another container."""
+    clean.run("-d", "--name", "web", IMAGE, "sh", "-c", LOOP)
     clean("create", "--name", "other", IMAGE, "true")
-    assert clean("rename", "c", "other").returncode == 125
-    assert clean("rename", "c", "-x").returncode == 2 and clean("rename", "c", "c").returncode == 2
-    assert clean("rename", "c", "new").returncode == 0
-    assert status(clean, "new") == "running" and clean("inspect", "c").returncode == 127
-    assert clean("create", "--name", "c", IMAGE, "true").returncode == 0  # the name is free
+    assert clean("rename", "web", "other").returncode == 125
+    assert (
+        clean("rename", "web", "-x").returncode == 2
+        and clean("rename", "web", "web").returncode == 2
+    )
+    assert clean("rename", "web", "new").returncode == 0
+    assert status(clean, "new") == "running" and clean("inspect", "web").returncode == 127
+    assert clean("create", "--name", "web", IMAGE, "true").returncode == 0  # the name is free
     assert clean("rm", "-f", "new").returncode == 0
     assert clean("create", "--name", "new", IMAGE, "true").returncode == 0
 

@@ -39,14 +39,6 @@ RECEIVER = (
 )
 
 
-@pytest.fixture
-def clean(inn: Inn) -> Iterator[Inn]:
-    yield inn
-    for line in inn("ps", "-aq").stdout.decode().split():
-        inn("rm", "-f", line)
-    assert inn.left() == []
-
-
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inn]:
     """Another host: places of its own, and no image."""

@@ -15,6 +15,7 @@ from innkeeper.base.errors import ContainerError, UsageError
 from innkeeper.base.record import replace
 from innkeeper.guests.containers import cgrouping, roots
 from innkeeper.guests.containers.bundle import make_bundle
+from innkeeper.guests.containers.hostfiles import host_file
 from innkeeper.guests.containers.options import DEFAULT_PIDS, BundleOptions
 from innkeeper.guests.containers.records import Record, as_guest_error
 from innkeeper.guests.containers.request import PLAIN_MODES
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from innkeeper.guests.containers.roots import ShowProgress
     from innkeeper.images.oci.image import Image
 
-MAX_HOST_FILE_BYTES = 1 << 20
 _MAX_HOSTNAME = 63
 
 
@@ -156,8 +156,8 @@ def _files(request: ContainerRequest, record: Record, hostname: str) -> dict[str
         "resolv.conf": b"",
     }
     if request.mode == "host":
-        texts["hosts"] = _host_file("/etc/hosts") or texts["hosts"]
-        texts["resolv.conf"] = _host_file("/etc/resolv.conf")
+        texts["hosts"] = host_file("/etc/hosts") or texts["hosts"]
+        texts["resolv.conf"] = host_file("/etc/resolv.conf")
     if request.net is not None or request.mode not in ("none", "host", "ns"):
         from innkeeper.guests.containers.networks.files import adapt
 
@@ -166,14 +166,6 @@ def _files(request: ContainerRequest, record: Record, hostname: str) -> dict[str
         for name, data in texts.items():
             (folder / name).write_bytes(data)
     return {f"/etc/{name}": str(folder / name) for name in texts}
-
-
-def _host_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(MAX_HOST_FILE_BYTES)
-    except OSError:
-        return b""
 
 
 def _console_size() -> dict[str, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from innkeeper.base.record import record
+from innkeeper.guests.containers.hostfiles import host_file
 from innkeeper.guests.containers.options import IdMap
 
-MAX_ID_FILE_BYTES = 1 << 20
 MAX_ID = (1 << 32) - 2
 
 
@@ -75,18 +75,10 @@ def _range(path: str) -> tuple[int, int] | None:
         names = (getpwuid(os.geteuid()).pw_name, str(os.geteuid()))
     except KeyError:
         return None
-    for line in _read(path).decode("utf-8", "replace").splitlines():
+    for line in host_file(path).decode("utf-8", "replace").splitlines():
         parts = line.split(":")
         if len(parts) == 3 and parts[0] in names and parts[1].isdigit() and parts[2].isdigit():
             start, count = int(parts[1]), int(parts[2])
             if count and start + count - 1 <= MAX_ID:
                 return start, count
     return None
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(MAX_ID_FILE_BYTES)
-    except OSError:
-        return b""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import UsageError
 from innkeeper.base.record import record
+from innkeeper.guests.containers.hostfiles import host_file
 from innkeeper.images.paths import storage_errors
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from innkeeper.guests.containers.records import Record
     from innkeeper.guests.containers.request import ContainerRequest
 
-MAX_HOST_FILE_BYTES = 1 << 20
 LOCAL = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 HOSTS, RESOLV = "hosts", "resolv.conf"
 # Where systemd-resolved keeps the resolvers that stand behind the stub of 127.0.0.53.
@@ -113,15 +113,6 @@ def search() -> list[str]:
         if kind in ("search", "domain"):
             found = [word for word in words if is_word(word)]
     return found
-
-
-def host_file(path: str) -> bytes:
-    """Return a small file of the host's, or nothing when it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(MAX_HOST_FILE_BYTES)
-    except OSError:
-        return b""
 
 
 def adapt(texts: dict[str, bytes], request: ContainerRequest, record: Record) -> None:
