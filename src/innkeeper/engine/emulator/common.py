@@ -12,15 +12,36 @@ def field_offset(name: str) -> int:
     return int(EmuHart.FIELDS[name][1])
 
 
+def find_cell(miss: str) -> str:
+    """Return what finds the cell of %pc in the fetch TLB, as %next, or goes to a label."""
+    shift = size_of(CodeEntry).bit_length() - 1
+    cells_at, bias_at = CodeEntry.FIELDS["cells"][1], CodeEntry.FIELDS["bias"][1]
+    return f"""  %scaled = lshr i64 %pc, {12 - shift}
+  %index = and i64 %scaled, {(CODE_ENTRIES - 1) << shift}
+  %base = getelementptr i8, ptr %bank, i64 {Bank.FIELDS["code"][1]}
+  %entry = getelementptr i8, ptr %base, i64 %index
+  %tag = load i64, ptr %entry
+  %page = and i64 %pc, -4096
+  %miss = icmp ne i64 %tag, %page
+  br i1 %miss, label %{miss}, label %hit, !prof !90
+hit:
+  %cells.p = getelementptr i8, ptr %entry, i64 {cells_at}
+  %cells = load ptr, ptr %cells.p
+  %bias.e = getelementptr i8, ptr %entry, i64 {bias_at}
+  %bias = load i64, ptr %bias.e
+  %bias.p = getelementptr i8, ptr %hart, i64 {field_offset("bias")}
+  store i64 %bias, ptr %bias.p
+  %in = and i64 %pc, 4094
+  %in8 = shl i64 %in, 3
+  %next = getelementptr i8, ptr %cells, i64 %in8"""
+
+
 def common_handlers() -> str:
     """Return the handlers that are not instructions, as IR.
 
     `jump` finds the cells of a target, which comes in the place of the cell; `resume` starts anew
     at `h.pc`; `spent` ends a slice; `trap` enters the trap that is pending.
     """
-    assert size_of(CodeEntry) == 32
-    cells_at, bias_at = CodeEntry.FIELDS["cells"][1], CodeEntry.FIELDS["bias"][1]
-    code_base = Bank.FIELDS["code"][1]
     bias, pc, budget, bank = (field_offset(n) for n in ("bias", "pc", "budget", "bank"))
     cell_pc = f"""
   %raw = ptrtoint ptr %cell to i64
@@ -51,24 +72,7 @@ spent:
   musttail call preserve_nonecc void @jump.spent({PARAMS})
   ret void
 look:
-  %scaled = lshr i64 %pc, 7
-  %index = and i64 %scaled, {(CODE_ENTRIES - 1) << 5}
-  %base = getelementptr i8, ptr %bank, i64 {code_base}
-  %entry = getelementptr i8, ptr %base, i64 %index
-  %tag = load i64, ptr %entry
-  %page = and i64 %pc, -4096
-  %miss = icmp ne i64 %tag, %page
-  br i1 %miss, label %slow, label %hit, !prof !90
-hit:
-  %cells.p = getelementptr i8, ptr %entry, i64 {cells_at}
-  %cells = load ptr, ptr %cells.p
-  %bias.e = getelementptr i8, ptr %entry, i64 {bias_at}
-  %bias = load i64, ptr %bias.e
-  %bias.p = getelementptr i8, ptr %hart, i64 {bias}
-  store i64 %bias, ptr %bias.p
-  %in = and i64 %pc, 4094
-  %in8 = shl i64 %in, 3
-  %next = getelementptr i8, ptr %cells, i64 %in8{go}
+{find_cell("slow")}{go}
 slow:
   musttail call preserve_nonecc void @jump.slow({PARAMS})
   ret void

@@ -43,13 +43,13 @@ PARKED = 0xFFFFFFFFFFFFFFFF
 """`EmuHart.epoch` between slices."""
 NO_PAGE = 0xFFFFFFFFFFFFFFFF
 """The number of no RAM page."""
-CALL_JUMP, CALL_TRAP_AT, CALL_STEP_AT, CALL_RESUME_AT = 0, 1, 2, 3
+CALL_JUMP, CALL_CELL, CALL_TRAP_AT, CALL_RESUME_AT = 0, 1, 2, 3
 CALL_LOAD, CALL_STORE, CALL_RW_POINTER, CALL_LINK = 4, 5, 6, 7
-CALL_SPAN_READ, CALL_SPAN_WRITE, CALL_SPAN_BOTH, CALL_CELL = 8, 9, 10, 11
+CALL_SPAN_READ, CALL_SPAN_WRITE, CALL_SPAN_BOTH = 8, 9, 10
 CALLED = (
-    "region.jump", "region.trap_at", "region.step_at", "region.resume_at", "region.load",
+    "region.jump", "region.cell", "region.trap_at", "region.resume_at", "region.load",
     "region.store", "region.rw_pointer", "region.link", "region.span_read", "region.span_write",
-    "region.span_both", "region.cell",
+    "region.span_both",
 )  # fmt: skip
 """`EmuHart.calls`: where a region finds what it may go to (the first four) or call."""
 
@@ -191,7 +191,7 @@ class Code(Struct):
 class EmuHart(Hart):
     """A hart as tier 0 runs it."""
 
-    calls: Array[u64, 12]
+    calls: Array[u64, 11]
     """The addresses of what regions need: `CALL_...`."""
     callable: Ptr[u64]
     """The addresses of all functions of the emulator, by the order of their names."""

@@ -16,11 +16,11 @@ from innkeeper.engine.emulator.hart import (
 )
 from innkeeper.engine.emulator.regions.flow import PAGE, Insn
 from innkeeper.engine.emulator.regions.reach import Reach, Site
+from innkeeper.engine.emulator.regions.templates import HOST
 from innkeeper.native.types import size_of
 
 NO_PAGE = PAGE // 2
 """What no address is that has lost the bits of its place in a page."""
-HOST = ", !alias.scope !2, !noalias !1"
 
 
 class Checks:

@@ -31,6 +31,7 @@ from innkeeper.engine.emulator.regions.layout import Region
 from innkeeper.engine.emulator.regions.reach import Planner
 from innkeeper.engine.emulator.regions.registers import Register, RegisterUse, writes
 from innkeeper.engine.emulator.regions.shapes import Shapes
+from innkeeper.engine.emulator.regions.templates import HOST
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
 
@@ -90,7 +91,7 @@ class RegionEmitter(Checks, Shapes):
             lines += [
                 f"  %pb{n}.{tag} = load i64, ptr %{file}.{number}",
                 f"  %pp{n}.{tag} = getelementptr i8, ptr %hart, i64 {self.hart_slot(register)}",
-                f"  store i64 %pb{n}.{tag}, ptr %pp{n}.{tag}, !alias.scope !2, !noalias !1",
+                f"  store i64 %pb{n}.{tag}, ptr %pp{n}.{tag}{HOST}",
             ]
         return lines
 
@@ -99,7 +100,7 @@ class RegionEmitter(Checks, Shapes):
         offset = _offset("calls") + 8 * which
         return [
             f"  %cp.{tag} = getelementptr i8, ptr %hart, i64 {offset}",
-            f"  %fn.{tag} = load ptr, ptr %cp.{tag}, !alias.scope !2, !noalias !1",
+            f"  %fn.{tag} = load ptr, ptr %cp.{tag}{HOST}",
         ]
 
     def budget_after(self, done: int, tag: str) -> list[str]:
@@ -201,7 +202,7 @@ class RegionEmitter(Checks, Shapes):
                 f"  %pcp.{tag} = inttoptr i64 %pc.{tag} to ptr",
                 f"  %call.{tag} = load i64, ptr %out.call",
                 f"  %cp.{tag} = getelementptr i8, ptr %hart, i64 %call.{tag}",
-                f"  %fn.{tag} = load ptr, ptr %cp.{tag}, !alias.scope !2, !noalias !1",
+                f"  %fn.{tag} = load ptr, ptr %cp.{tag}{HOST}",
                 *self.tail(f"%pcp.{tag}", f"%b1.{tag}", f"%fn.{tag}"),
             ]
         self.leaves = False
@@ -277,11 +278,11 @@ class RegionEmitter(Checks, Shapes):
             f"  %i.{tag} = and i64 %n.{tag}, {(CODE_ENTRIES - 1) << shift}",
             f"  %o.{tag} = add i64 %i.{tag}, {base}",
             f"  %t.{tag} = getelementptr i8, ptr %bank, i64 %o.{tag}",
-            f"  %tag.{tag} = load i64, ptr %t.{tag}, !alias.scope !2, !noalias !1",
+            f"  %tag.{tag} = load i64, ptr %t.{tag}{HOST}",
             f"  %c.{tag} = getelementptr i8, ptr %t.{tag}, i64 {CodeEntry.FIELDS['cells'][1]}",
-            f"  %cells.{tag} = load i64, ptr %c.{tag}, !alias.scope !2, !noalias !1",
+            f"  %cells.{tag} = load i64, ptr %c.{tag}{HOST}",
             f"  %w.{tag} = getelementptr i8, ptr @record, i64 {cells}",
-            f"  %want.{tag} = load i64, ptr %w.{tag}, !alias.scope !2, !noalias !1",
+            f"  %want.{tag} = load i64, ptr %w.{tag}{HOST}",
             f"  %d0.{tag} = xor i64 %tag.{tag}, %pg.{tag}",
             f"  %d1.{tag} = xor i64 %cells.{tag}, %want.{tag}",
             f"  %d2.{tag} = or i64 %d0.{tag}, %d1.{tag}",
@@ -420,7 +421,7 @@ class RegionEmitter(Checks, Shapes):
             file, number = register
             lines += [
                 f"  %fp{n}.{tag} = getelementptr i8, ptr %hart, i64 {self.hart_slot(register)}",
-                f"  %fv{n}.{tag} = load i64, ptr %fp{n}.{tag}, !alias.scope !2, !noalias !1",
+                f"  %fv{n}.{tag} = load i64, ptr %fp{n}.{tag}{HOST}",
                 f"  store i64 %fv{n}.{tag}, ptr %{file}.{number}",
             ]
         return lines
@@ -446,7 +447,7 @@ class RegionEmitter(Checks, Shapes):
         self.cold += [
             f"dry.{tag}:",
             f"  %u.{tag} = getelementptr i8, ptr %hart, i64 {_offset('punted')}",
-            f"  store ptr @record, ptr %u.{tag}, !alias.scope !2, !noalias !1",
+            f"  store ptr @record, ptr %u.{tag}{HOST}",
             f"  br label %step.{tag}",
         ]
         self.step_aside(f"step.{tag}", at, 0)
@@ -482,7 +483,7 @@ class RegionEmitter(Checks, Shapes):
             "  %cells.i = and i64 %cell.i, -16",
             "  %cells = inttoptr i64 %cells.i to ptr",
             f"  %bias.p = getelementptr i8, ptr %hart, i64 {_offset('bias')}",
-            "  %bias = load i64, ptr %bias.p, !alias.scope !2, !noalias !1",
+            f"  %bias = load i64, ptr %bias.p{HOST}",
             "  %eighth = lshr i64 %cells.i, 3",
             "  %page = add i64 %eighth, %bias",
             "  store i64 %budget, ptr %left",
@@ -493,7 +494,7 @@ class RegionEmitter(Checks, Shapes):
         if self.uses_float:
             lines += [
                 f"  %fpr = getelementptr i8, ptr %hart, i64 {_offset('fp_ready')}",
-                "  %ready = load i32, ptr %fpr, !alias.scope !2, !noalias !1",
+                f"  %ready = load i32, ptr %fpr{HOST}",
                 "  %unready = icmp eq i32 %ready, 0",
                 "  br i1 %unready, label %refuse, label %choose, !prof !90",
                 "choose:",
@@ -514,7 +515,7 @@ class RegionEmitter(Checks, Shapes):
         lines = [
             "refuse.low:",
             f"  %punted = getelementptr i8, ptr %hart, i64 {_offset('punted')}",
-            "  store ptr @record, ptr %punted, !alias.scope !2, !noalias !1",
+            f"  store ptr @record, ptr %punted{HOST}",
             "  br label %refuse",
             "refuse:",
         ]

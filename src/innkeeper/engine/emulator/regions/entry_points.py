@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from innkeeper.engine.emulator.common import field_offset
-from innkeeper.engine.emulator.hart import CODE_ENTRIES, MET_SLOTS, PARAMS, Bank, CodeEntry
+from innkeeper.engine.emulator.common import field_offset, find_cell
+from innkeeper.engine.emulator.hart import MET_SLOTS, PARAMS
 from innkeeper.engine.emulator.regions.pool import POOL_BYTES
-from innkeeper.native.types import size_of
 
 
 def ways_on() -> str:
@@ -14,7 +13,6 @@ def ways_on() -> str:
     Both count where code is met that is in no region: short ways between regions become hot by
     that, for slices hardly ever end there.
     """
-    cells_at, bias_at = CodeEntry.FIELDS["cells"][1], CodeEntry.FIELDS["bias"][1]
     return f"""
 define hidden preserve_nonecc void @region.jump({PARAMS}) nounwind {{
   %pc = ptrtoint ptr %cell to i64
@@ -24,24 +22,7 @@ plain:
   musttail call preserve_nonecc void @jump({PARAMS})
   ret void
 look:
-  %scaled = lshr i64 %pc, {12 - (size_of(CodeEntry).bit_length() - 1)}
-  %index = and i64 %scaled, {(CODE_ENTRIES - 1) * size_of(CodeEntry)}
-  %base = getelementptr i8, ptr %bank, i64 {Bank.FIELDS["code"][1]}
-  %entry = getelementptr i8, ptr %base, i64 %index
-  %tag = load i64, ptr %entry
-  %page = and i64 %pc, -4096
-  %miss = icmp ne i64 %tag, %page
-  br i1 %miss, label %plain, label %hit, !prof !90
-hit:
-  %cells.p = getelementptr i8, ptr %entry, i64 {cells_at}
-  %cells = load ptr, ptr %cells.p
-  %bias.e = getelementptr i8, ptr %entry, i64 {bias_at}
-  %bias = load i64, ptr %bias.e
-  %bias.p = getelementptr i8, ptr %hart, i64 {field_offset("bias")}
-  store i64 %bias, ptr %bias.p
-  %in = and i64 %pc, 4094
-  %in8 = shl i64 %in, 3
-  %next = getelementptr i8, ptr %cells, i64 %in8
+{find_cell("plain")}
   musttail call preserve_nonecc void @region.cell({PARAMS.replace("%cell", "%next")})
   ret void
 }}

@@ -12,6 +12,7 @@ from collections import deque
 
 from innkeeper.engine.emulator.hart import EmuHart
 from innkeeper.engine.emulator.regions.flow import Block, Flow, Insn, successors
+from innkeeper.engine.emulator.regions.templates import HOST
 from innkeeper.isa.riscv.hart import VLEN
 from innkeeper.isa.riscv.v_state import MAX_LMUL_LOG2, MAX_SEW_LOG2
 
@@ -19,7 +20,6 @@ UNKNOWN = 0
 COUNT_SHIFT = 32
 """A shape is `Hart.v_whole` and above it `v_count`, as one load has them; 0 is none."""
 VTYPE_LIMIT = 1 << 8
-HOST = ", !alias.scope !2, !noalias !1"
 
 
 def shape_after(one: Insn, shape: int) -> int:

@@ -8,8 +8,8 @@ from innkeeper.isa.riscv.access import in_ram, ram_read, ram_write, rw_pointer_s
 from innkeeper.isa.riscv.hart import Hart
 from innkeeper.isa.riscv.mmu import ACCESS_READ, ACCESS_WRITE, effective_address, translate
 from innkeeper.isa.riscv.ops import Trap
-from innkeeper.native.intrinsics import addr, is_null, noinline, ptr_offset
-from innkeeper.native.types import Ptr, u8, u32, u64
+from innkeeper.native.intrinsics import addr, inline, is_null, noinline, ptr_offset
+from innkeeper.native.types import Const, Ptr, u8, u32, u64
 
 LEAVE_REGION = 62
 """The trap cause, one that no hart has, by which a region gives an instruction to tier 0."""
@@ -64,31 +64,31 @@ def region_rw_pointer(h: Hart, va: u64, size: u32) -> Ptr[u8]:
     return rw_pointer_slow(h, va, size)
 
 
+@inline
+def span(h: Hart, va: u64, size: u32, write: Const, walk_for: Const) -> Ptr[u8]:
+    """Find memory in one page, with a walk if need be; null leaves to tier 0."""
+    p = find_store(h, va, size) if write else find_load(h, va, size)
+    if is_null(p) and may_walk(h, va, size, u32(walk_for)):
+        p = find_store(h, va, size) if write else find_load(h, va, size)
+    return p
+
+
 @noinline
 def region_span_read(h: Hart, va: u64, size: u32) -> Ptr[u8]:
-    """Find memory in one page that may be read, with a walk if need be; null leaves to tier 0."""
-    p = find_load(h, va, size)
-    if is_null(p) and may_walk(h, va, size, u32(ACCESS_READ)):
-        p = find_load(h, va, size)
-    return p
+    """Find memory that may be read."""
+    return span(h, va, size, False, ACCESS_READ)
 
 
 @noinline
 def region_span_write(h: Hart, va: u64, size: u32) -> Ptr[u8]:
-    """Find memory in one page that may be read and written, or return null."""
-    p = find_store(h, va, size)
-    if is_null(p) and may_walk(h, va, size, u32(ACCESS_WRITE)):
-        p = find_store(h, va, size)
-    return p
+    """Find memory that may be read and written."""
+    return span(h, va, size, True, ACCESS_WRITE)
 
 
 @noinline
 def region_span_both(h: Hart, va: u64, size: u32) -> Ptr[u8]:
     """Find memory to be read first and written later: not dirty yet (Privileged 4.3.1)."""
-    p = find_store(h, va, size)
-    if is_null(p) and may_walk(h, va, size, u32(ACCESS_READ)):
-        p = find_store(h, va, size)
-    return p
+    return span(h, va, size, True, ACCESS_READ)
 
 
 @noinline

@@ -25,7 +25,7 @@ from typing import Any
 from innkeeper.base.errors import CompileError
 from innkeeper.engine.emulator.handlers import QUICK_ONLY, HandlerCompiler
 from innkeeper.engine.emulator.hart import CALL_LOAD, CALL_RW_POINTER, CALL_STORE, EmuHart
-from innkeeper.engine.emulator.regions.templates import Template
+from innkeeper.engine.emulator.regions.templates import GUEST, HOST, Template
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Instruction
 from innkeeper.native.calls import Calls
@@ -34,8 +34,6 @@ from innkeeper.native.signature import Signature, const_positions, stored_names
 from innkeeper.native.types import i32, is_int, u8, u32, u64
 from innkeeper.native.values import LITERAL, Place, Value, ir_type
 
-GUEST = ", !alias.scope !1, !noalias !2"
-HOST = ", !alias.scope !2, !noalias !1"
 HOLE = re.compile(r"\$(\w+)\$")
 FILES = {"x", "f"}
 SHAPE = {"v_whole": "$width$", "v_count": "$count$"}

@@ -13,6 +13,9 @@ from innkeeper.base.record import record
 from innkeeper.native import cache as code_cache
 from innkeeper.native.elf import Image
 
+GUEST = ", !alias.scope !1, !noalias !2"
+HOST = ", !alias.scope !2, !noalias !1"
+"""What is said of an access to the guest's memory, and to all else: they are apart."""
 GLOBAL = re.compile(r"@[\w.$]+")
 
 
