@@ -77,6 +77,14 @@ def test_start_attached_with_input(clean: Inn) -> None:
     assert clean("start", "-a", "c", "d").returncode == 2
 
 
+def test_both_ways_at_once(clean: Inn) -> None:
+    """Nobody waits for the other where both have more to say than pipes and sockets hold."""
+    clean("create", "-i", "--name", "c", IMAGE, "sh", "-c", "seq 300000; cat >/dev/null; exit 3")
+    done = clean("start", "-ai", "c", input=bytes(4_000_000))
+    assert done.returncode == 3, done.stderr
+    assert done.stdout == b"".join(b"%d\n" % n for n in range(1, 300001))
+
+
 @pytest.mark.parametrize("signal_name", ["KILL", "TERM"])
 def test_a_kill_ends_the_restart_policy(clean: Inn, signal_name: str) -> None:
     clean.run("-d", "--name", "c", "--restart", "always", IMAGE, "sh", "-c", LOOP)

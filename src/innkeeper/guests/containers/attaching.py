@@ -8,7 +8,7 @@ from __future__ import annotations
 import _signal
 import os
 import select
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
+from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,7 @@ class Attachment:
         self._proxy = proxy and not self._tty  # a terminal's keys are its signals
         self._saved: list[Any] | None = None
         self._status: int | None = None
+        self._owed: list[bytes] = []  # to the container, in order
 
     def attend(self) -> int:
         """Go on until the container ends; return its exit status, `DETACHED` when it goes on."""
@@ -158,23 +159,40 @@ class Attachment:
             return
 
     def _send(self, message: bytes) -> None:
-        with suppress(OSError):  # it has ended: that is seen when its last message is read
-            self._socket.send(message)
+        """Send a message now or, when the container takes no more, later."""
+        self._owed.append(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what is owed, without waiting: who waits to be heard must go on listening."""
+        try:
+            while self._owed:
+                self._socket.send(self._owed[0], MSG_DONTWAIT)
+                del self._owed[0]
+        except BlockingIOError:
+            pass
+        except OSError:  # it has ended: that is seen when its last message is read
+            self._owed.clear()
 
     def _loop(self, wake: int) -> int:
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN)
-        poll.register(wake, select.POLLIN)
-        if self._stdin:
-            poll.register(0, select.POLLIN)
         while self._status is None:
-            for fd, _ in poll.poll():
+            poll = select.poll()
+            poll.register(wake, select.POLLIN)
+            poll.register(
+                self._socket.fileno(), select.POLLIN | (select.POLLOUT if self._owed else 0)
+            )
+            if self._stdin and not self._owed:
+                poll.register(0, select.POLLIN)
+            for fd, events in poll.poll():
                 if fd == wake:
                     self._signals(os.read(wake, 512))
-                elif fd == 0 and not self._type():
-                    poll.unregister(0)
-                elif fd == self._socket.fileno():
-                    self._show()
+                elif fd == 0:
+                    self._stdin = self._type()
+                else:
+                    if events & select.POLLOUT:
+                        self._flush()
+                    if events & ~select.POLLOUT:
+                        self._show()
                 if self._status is not None:
                     break
         return self._status
