@@ -190,6 +190,7 @@ def test_a_numeric_user_runs_the_command_as_that_user() -> None:
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ext4 root made by mke2fs: busybox, `env` and the few folders a root has."""
+    qemu_peer.require()
     if shutil.which("mke2fs") is None:
         pytest.skip("mke2fs is not installed (apt-get install e2fsprogs)")
     folder = tmp_path_factory.mktemp("disk")
