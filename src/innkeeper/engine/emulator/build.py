@@ -27,7 +27,7 @@ def compile_image() -> code_cache.Entry:
     from innkeeper.engine.emulator.common import common_handlers
     from innkeeper.engine.emulator.handlers import HandlerCompiler
     from innkeeper.engine.emulator.module import engine_module
-    from innkeeper.engine.emulator.regions import drop, install, sampling, slow
+    from innkeeper.engine.emulator.regions import drop, install, sampling, slow, ways
     from innkeeper.engine.emulator.regions.entry_points import region_entry_points
     from innkeeper.isa.riscv import access, decode, mmu
     from innkeeper.isa.riscv.profiles import instructions
@@ -44,7 +44,7 @@ def compile_image() -> code_cache.Entry:
         cells.redecode, loop.apart_cell, slow.region_load, slow.region_store,
         slow.region_rw_pointer, slow.region_span_read, slow.region_span_write,
         slow.region_span_both, install.link, slow.leaves,
-        install.code_key, install.checksum, sampling.hottest, sampling.note, sampling.forget,
+        install.code_key, install.checksum, sampling.hottest, sampling.note, sampling.forget, ways.way,
         drop.drop_all_regions, parallel.run_alone, parallel.wake, parallel.set_lines,
         parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp, counted.run_counted,
     ):  # fmt: skip

@@ -22,6 +22,7 @@ from innkeeper.engine.emulator.hart import (
 )
 from innkeeper.engine.emulator.hostcrypto import CryptoLowering
 from innkeeper.engine.emulator.hostvector import ShortForms, VectorLowering
+from innkeeper.engine.emulator.regions import ways
 from innkeeper.isa.riscv import access
 from innkeeper.isa.riscv.hart import Hart, Operands
 from innkeeper.isa.riscv.spec import Instruction
@@ -246,7 +247,20 @@ class HandlerCompiler(ShortForms, EngineCompiler):
 
     def lower_jump(self, nodes: list[ast.expr]) -> None:
         target = self.coerce(self.expr(nodes[2]), u64)
+        self.note_way(nodes[1], target)
         self.leave("jump", self.assign(f"inttoptr i64 {target.ir} to ptr"))
+
+    def note_way(self, operands: ast.expr, target: Value) -> None:
+        """Count where a computed jump goes, unless it is a return (through x1)."""
+        through = self.load(self.place(ast.Attribute(operands, "rs1", ast.Load())))
+        calls = self.assign(f"icmp ne i8 {through.ir}, 1")
+        note, on = self.fresh("note"), self.fresh("on")
+        self.branch_on(Value(bool, calls), note, on)
+        self.start(note)
+        callee = self.module.inline_signature(ways.note_way)
+        self.expand(callee, [self.hart(), Value(u64, self.pc()), target])
+        self.jump_to(on)
+        self.start(on)
 
     def lower_resync(self, nodes: list[ast.expr]) -> None:
         target = self.lower_next_pc(nodes)

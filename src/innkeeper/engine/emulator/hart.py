@@ -39,6 +39,7 @@ WATCH_READ, WATCH_WRITE = 1, 2
 
 MET_SLOTS = 8192
 """A power of two. What is counted is 8 bits wide, and each time it comes round it is noted."""
+WAY_SLOTS = 2048
 PARKED = 0xFFFFFFFFFFFFFFFF
 """`EmuHart.epoch` between slices."""
 NO_PAGE = 0xFFFFFFFFFFFFFFFF
@@ -118,6 +119,14 @@ class WalkEntry(Struct):
 SUPERPAGE = INVALID
 NO_CONTEXT = INVALID
 """`EmuHart.walk_context` where there is no translation."""
+
+
+class Way(Struct):
+    """How often the computed jump at `site` has gone to `target` in tier 0."""
+
+    site: u64
+    target: u64
+    count: u64
 
 
 class Code(Struct):
@@ -201,6 +210,8 @@ class EmuHart(Hart):
     """Where images of regions begin to be executable (`POOL_BYTES` of them)."""
     met: Array[u8, MET_SLOTS]
     """By a hash of the cell's address: how often a region was left for a place that is in none."""
+    ways: Array[Way, WAY_SLOTS]
+    """By a hash of the jump's address and its target's."""
     punted: u64
     """The record of the last region that had too little budget left, where it is executed, or 0."""
     bias: u64

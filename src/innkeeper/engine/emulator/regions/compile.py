@@ -10,7 +10,7 @@ from typing import Any
 from innkeeper.base.record import record
 from innkeeper.engine.emulator.hart import CELL_BYTES
 from innkeeper.engine.emulator.regions.emit import RegionEmitter
-from innkeeper.engine.emulator.regions.flow import PAGE, Flow, Insn, explore
+from innkeeper.engine.emulator.regions.flow import PAGE, Flow, Guess, Insn, explore
 from innkeeper.engine.emulator.regions.layout import (
     MAX_RANGES,
     MAX_REGION_PAGES,
@@ -69,10 +69,10 @@ class RegionCompiler:
     def __init__(self, decode: Decode, tables: Any, templates: Templates) -> None:
         self._decode, self._tables, self._templates = decode, tables, templates
 
-    def compile(self, start: int, pages: Pages, shape: int) -> Compiled | None:
+    def compile(self, start: int, pages: Pages, guess: Guess, shape: int) -> Compiled | None:
         """Compile the region around `start`, an offset in page 0; None where there is none.
 
-        `shape` is what vector registers had there.
+        `guess` tells where computed jumps have gone, `shape` what vector registers had there.
         """
         known: dict[int, CodePage | None] = {}
 
@@ -83,7 +83,7 @@ class RegionCompiler:
             return known[delta]
 
         page(0)
-        flow = explore(start, lambda at: self.fetch(at, page))
+        flow = explore(start, lambda at: self.fetch(at, page), guess)
         if flow is None:
             return None
         deltas = self.deltas(flow)

@@ -35,7 +35,6 @@ from innkeeper.engine.emulator.regions.templates import HOST
 from innkeeper.isa.riscv.hart import SINK
 from innkeeper.native.types import size_of
 
-MAX_PREDICTED_RETURNS = 6
 LIKELY_METADATA = """!1 = !{!11}
 !2 = !{!12}
 !11 = distinct !{!11, !13, !"guest"}
@@ -295,11 +294,10 @@ class RegionEmitter(Checks, Shapes):
         return str(at) if at >= 0 else f"m{-at}"
 
     def indirect(self, one: Insn, dirty: set[Register], done: int) -> str:
-        """Return the label where a computed jump goes on: predicted returns, then anywhere."""
+        """Return the label where a computed jump goes on: where expected, or anywhere."""
         label = self.name("ind")
         lines = [f"{label}:", f"  %to.{label} = load i64, ptr %target"]
-        sites = self.flow.return_sites[:MAX_PREDICTED_RETURNS] if one.returns else []
-        for n, site in enumerate(sites):
+        for n, site in enumerate(self.flow.expected.get(one.at, ())):
             onward = self.edge(one, site, dirty, done)
             lines += [
                 f"  %s{n}.{label} = add i64 %page, {site}",

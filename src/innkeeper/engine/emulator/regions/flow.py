@@ -18,6 +18,7 @@ LINK_REGISTERS = (1, 5)
 """x1 and x5: what calls leave the return address in (Unprivileged 2.5.1)."""
 MAX_INSTRUCTIONS = 400
 MAX_ENTRIES = 15
+MAX_EXPECTED_RETURNS = 6
 
 
 @record
@@ -127,20 +128,25 @@ class Flow:
 
     blocks: dict[int, Block]
     entries: list[int]
-    return_sites: list[int]
     instruction_count: int
+    expected: dict[int, tuple[int, ...]]
+    """Where a computed jump goes within the region if it does: returns to what calls left, others
+    to where they have gone so far."""
 
 
 Fetch = Callable[[int], Insn | None]
 """Decodes the instruction at an address; None where there is none to be had."""
+Guess = Callable[[int], list[int]]
+"""Returns where the computed jump at an address has gone so far, the likeliest first."""
 
 
-def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | None:
+def explore(start: int, fetch: Fetch, guess: Guess, limit: int = MAX_INSTRUCTIONS) -> Flow | None:
     """Collect what is reached from `start`, nearest first; None if nothing can be compiled."""
     insns: dict[int, Insn] = {}
     leaders, queue = {start}, deque([start])
     sites: list[int] = []
     resumed: list[int] = []
+    guesses: dict[int, list[int]] = {}
     while queue:
         at, before = queue.popleft(), None
         while at not in insns and len(insns) < limit:
@@ -157,6 +163,10 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
             if one.target is not None:
                 leaders.add(one.target)
                 queue.append(one.target)
+            if one.jumps and not one.returns:
+                guesses[at] = guess(at)
+                leaders.update(guesses[at])
+                queue.extend(guesses[at])
             if one.leaves:
                 resumed.append(one.after)
                 leaders.add(one.after)
@@ -173,12 +183,13 @@ def explore(start: int, fetch: Fetch, limit: int = MAX_INSTRUCTIONS) -> Flow | N
             at, before = one.after, one
     if start not in insns:
         return None
-    return _finish(start, insns, leaders, sites, resumed)
+    return _finish(start, insns, leaders, sites, resumed, guesses)
 
 
 def _finish(
-    start: int, insns: dict[int, Insn], leaders: set[int], sites: list[int], resumed: list[int]
-) -> Flow:
+    start: int, insns: dict[int, Insn], leaders: set[int], sites: list[int], resumed: list[int],
+    guesses: dict[int, list[int]],
+) -> Flow:  # fmt: skip
     blocks: dict[int, Block] = {}
     for leader in leaders & insns.keys():
         block = blocks[leader] = Block(leader)
@@ -191,10 +202,9 @@ def _finish(
             at = one.after
             if not one.falls or one.target is not None or at in leaders:
                 break
-    flow = Flow(
-        blocks, [start], [s for s in dict.fromkeys(sites) if s in blocks],
-        sum(len(b.insns) for b in blocks.values()),
-    )  # fmt: skip
+    inside = {at: tuple(to for to in some if to in blocks) for at, some in guesses.items()}
+    flow = Flow(blocks, [start], sum(len(b.insns) for b in blocks.values()), inside)
+    flow.expected |= _returns(flow)
     _find_headers(flow)
     entries = flow.entries
     headers = sorted(at for at, block in blocks.items() if block.header)
@@ -211,9 +221,43 @@ def successors(flow: Flow, block: Block) -> list[int]:
     found = [last.target] if last.target is not None else []
     if last.falls:
         found.append(last.after)
-    if last.returns:
-        found += flow.return_sites
-    return [at for at in found if at in flow.blocks]
+    return [at for at in found if at in flow.blocks] + list(flow.expected.get(last.at, ()))
+
+
+def _returns(flow: Flow) -> dict[int, tuple[int, ...]]:
+    """Find, for each return, the calls of the region that it may come back from."""
+    sites: dict[int, list[int]] = {}
+    for at in sorted(flow.blocks):
+        last = flow.blocks[at].last
+        if last.calls and last.after in flow.blocks:
+            for callee in called(flow, last):
+                sites.setdefault(callee, []).append(last.after)
+    found: dict[int, dict[int, None]] = {}
+    for callee, some in sites.items():
+        for at in _body_of(flow, callee):
+            last = flow.blocks[at].last
+            if last.returns:
+                found.setdefault(last.at, {}).update(dict.fromkeys(some))
+    return {at: tuple(some)[:MAX_EXPECTED_RETURNS] for at, some in found.items()}
+
+
+def called(flow: Flow, call: Insn) -> list[int]:
+    """Return what a call goes to within the region."""
+    known = [call.target] if call.target in flow.blocks else []
+    return [at for at in known if at is not None] + list(flow.expected.get(call.at, ()))
+
+
+def _body_of(flow: Flow, start: int) -> set[int]:
+    """Return the blocks of a function: what it reaches without what it calls."""
+    seen, work = {start}, [start]
+    while work:
+        block = flow.blocks[work.pop()]
+        onward = [block.last.after] if block.last.calls else successors(flow, block)
+        for at in onward:
+            if at in flow.blocks and at not in seen:
+                seen.add(at)
+                work.append(at)
+    return seen
 
 
 def _find_headers(flow: Flow) -> None:

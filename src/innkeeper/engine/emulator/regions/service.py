@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from innkeeper.base.errors import UsageError
 from innkeeper.base.log import log
 from innkeeper.base.threads import name_thread
+from innkeeper.base.units import MIB
 from innkeeper.engine.emulator import hart as layout
 from innkeeper.engine.emulator.build import region_templates, regions_path
 from innkeeper.engine.emulator.regions.layout import (
@@ -36,6 +37,7 @@ from innkeeper.engine.emulator.regions.pool import CodePool, address_of
 if TYPE_CHECKING:
     from innkeeper.engine.emulator.emulator import Emulator
     from innkeeper.engine.emulator.regions.compile import Pages, RegionCompiler
+    from innkeeper.engine.emulator.regions.flow import Guess
 
 MODES = ("on", "off", "eager")
 THREAD_NAME = "inn regions"
@@ -55,6 +57,11 @@ SLICE = 50_000
 """Instructions between looks at time, interrupts and requests: 15 to 60 us."""
 EAGER_SLICE = 2_000
 PAGE = 4096
+U64 = 0xFFFFFFFFFFFFFFFF
+MAX_GUESSES = 4
+"""How many targets of one computed jump become part of a region."""
+FAR = 128 * MIB
+"""What lies farther away will not be at the same distance in the next run."""
 
 
 class RegionService:
@@ -92,6 +99,7 @@ class RegionService:
         u32, u64 = ctypes.c_uint32, ctypes.c_uint64
         self._hottest = loaded.function("sampling.hottest", u32, u64)
         self._forget = loaded.function("sampling.forget", None, u64, u64, u64)
+        self._way = loaded.function("ways.way", u64, u64, u64, u32)
         self._key = loaded.function("install.code_key", u64, u64, u64)
         self._checksum = loaded.function("install.checksum", u64, u64, u32)
 
@@ -230,7 +238,8 @@ class RegionService:
         from innkeeper.engine.emulator.regions.compile import pristine_image
 
         pages = self._pages(place >> 12, va, bank, hart)
-        made = self.compiler().compile(place & (PAGE - 1), pages, shape)
+        guess = self._guesses(va & -PAGE, hart)
+        made = self.compiler().compile(place & (PAGE - 1), pages, guess, shape)
         if made is None:
             return
         image, record = pristine_image(made)
@@ -248,6 +257,23 @@ class RegionService:
                 self._forget(self.traffic.address, part.number << 12 | offset, len(code))
         if len(self.made) - self._kept >= KEEP_EVERY:
             self.keep()
+
+    def _guesses(self, base: int, hart: int) -> Guess:
+        """Return what tells where computed jumps have gone on a hart, relative to an address."""
+        raw = ctypes.addressof(self._emulator.raw[hart])
+
+        def guess(at: int) -> list[int]:
+            found = []
+            for rank in range(MAX_GUESSES):
+                target = self._way(raw, (base + at) & U64, rank)
+                distance = (target - base + FAR) & U64
+                if target == 0:
+                    break
+                if distance < 2 * FAR:
+                    found.append(distance - FAR)
+            return found
+
+        return guess
 
     def _hand_over(self, key: int, source: int, size: int, record: int, ram_page: int) -> None:
         """Put a region where the harts look for it between slices."""
