@@ -12,8 +12,12 @@ from innkeeper.native.elf import Image, link
 _ready = False
 
 
+@cache
 def host_target(opt: int = 2):  # type: ignore[no-untyped-def]
-    """Return LLVM's target machine for this host, with all its CPU features."""
+    """Return LLVM's target machine for this host, with all its CPU features.
+
+    One thread at a time may compile with it, which llvmlite sees to.
+    """
     global _ready
     import llvmlite.binding as llvm
 

@@ -44,7 +44,8 @@ def compile_image() -> code_cache.Entry:
         cells.redecode, loop.apart_cell, slow.region_load, slow.region_store,
         slow.region_rw_pointer, slow.region_span_read, slow.region_span_write,
         slow.region_span_both, install.link, slow.leaves,
-        install.code_key, install.checksum, sampling.hottest, sampling.note, sampling.forget, ways.way,
+        install.code_key, install.checksum, sampling.hottest, sampling.note, sampling.forget,
+        ways.way,
         drop.drop_all_regions, parallel.run_alone, parallel.wake, parallel.set_lines,
         parallel.set_pending, parallel.request_flush, parallel.set_mtimecmp, counted.run_counted,
     ):  # fmt: skip

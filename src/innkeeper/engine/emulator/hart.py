@@ -213,7 +213,8 @@ class EmuHart(Hart):
     ways: Array[Way, WAY_SLOTS]
     """By a hash of the jump's address and its target's."""
     punted: u64
-    """The record of the last region that had too little budget left, where it is executed, or 0."""
+    """The record of the last region of this slice that had too little budget left, where it is
+    executed, or 0."""
     bias: u64
     """A cell's address divided by 8, plus this, is the pc."""
     bank: Ptr[u8]

@@ -245,6 +245,7 @@ def run_slice(h: Hart, length: i64) -> None:
     h.slice = length
     h.budget = length
     h.yielding = u32(0)
+    emu(h).punted = u64(0)
     update_timers(h)
     begin_slice(h)
     fp_enter(h)

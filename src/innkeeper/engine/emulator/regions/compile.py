@@ -10,11 +10,19 @@ from typing import Any
 from innkeeper.base.record import record
 from innkeeper.engine.emulator.hart import CELL_BYTES
 from innkeeper.engine.emulator.regions.emit import RegionEmitter
-from innkeeper.engine.emulator.regions.flow import PAGE, Flow, Guess, Insn, explore
+from innkeeper.engine.emulator.regions.flow import (
+    MAX_INSTRUCTIONS,
+    PAGE,
+    Flow,
+    Guess,
+    Insn,
+    explore,
+)
 from innkeeper.engine.emulator.regions.layout import (
     MAX_RANGES,
     MAX_REGION_PAGES,
     REGION_MAGIC,
+    SMALL,
     Region,
 )
 from innkeeper.engine.emulator.regions.shapes import shapes_of
@@ -37,6 +45,14 @@ class CodePage:
     cells: int
     undecoded: int
     stops: frozenset[int]
+    regions: tuple[int, int]
+    """Where regions' code begins and ends, in this process."""
+
+    def is_entry(self, offset: int) -> bool:
+        """Tell whether there is a region that is entered at an offset."""
+        first, last = self.regions
+        handler = ctypes.c_uint64.from_address(self.cells + offset // 2 * CELL_BYTES).value
+        return bool(first <= handler < last)
 
     def was_reached(self, offset: int) -> bool:
         """Tell whether the instruction at an offset has ever been executed, and may be."""
@@ -52,6 +68,20 @@ Decode = Callable[[Any, int, Any], int]
 
 
 @record
+class Wanted:
+    """What kind of region to compile, and what is known besides the code.
+
+    `guess` tells where computed jumps have gone, `shape` what vector registers had at the start.
+    One that is `alone` ends where other regions begin.
+    """
+
+    guess: Guess
+    shape: int = 0
+    level: int = SMALL
+    alone: bool = False
+
+
+@record
 class Compiled:
     """A finished image, to be put into the pool: its record still lacks addresses."""
 
@@ -61,6 +91,8 @@ class Compiled:
     ranges: tuple[tuple[int, int, bytes], ...]
     """Page number, first byte, and what the guest's code was."""
     instruction_count: int
+    level: int
+    partial: bool
 
 
 class RegionCompiler:
@@ -68,12 +100,10 @@ class RegionCompiler:
 
     def __init__(self, decode: Decode, tables: Any, templates: Templates) -> None:
         self._decode, self._tables, self._templates = decode, tables, templates
+        self._decoded: dict[int, tuple[Any, ...]] = {}
 
-    def compile(self, start: int, pages: Pages, guess: Guess, shape: int) -> Compiled | None:
-        """Compile the region around `start`, an offset in page 0; None where there is none.
-
-        `guess` tells where computed jumps have gone, `shape` what vector registers had there.
-        """
+    def compile(self, start: int, pages: Pages, wanted: Wanted) -> Compiled | None:
+        """Compile the region around `start`, an offset in page 0; None where there is none."""
         known: dict[int, CodePage | None] = {}
 
         def page(delta: int) -> CodePage | None:
@@ -82,19 +112,24 @@ class RegionCompiler:
                 known[delta] = pages(delta) if used < MAX_REGION_PAGES else None
             return known[delta]
 
+        def begins(at: int) -> bool:
+            there = page(at // PAGE)
+            return wanted.alone and there is not None and there.is_entry(at % PAGE)
+
         page(0)
-        flow = explore(start, lambda at: self.fetch(at, page), guess)
+        limit = MAX_INSTRUCTIONS[wanted.level]
+        flow = explore(start, lambda at: self.fetch(at, page), wanted.guess, begins, limit)
         if flow is None:
             return None
         deltas = self.deltas(flow)
-        emitter = RegionEmitter(flow, deltas, shapes_of(flow, start, shape))
+        emitter = RegionEmitter(flow, deltas, shapes_of(flow, start, wanted.shape))
         text = emitter.module()
         text += self._templates.declarations(text)
         image = compile_ir(text, opt=1, quick=True, name=f"region {start:#x}")
         data = {d: p.data for d, p in known.items() if p is not None}
         return Compiled(
             image, tuple(flow.entries), tuple(deltas), _ranges(flow, deltas, data),
-            flow.instruction_count,
+            flow.instruction_count, wanted.level, flow.partial,
         )  # fmt: skip
 
     @staticmethod
@@ -126,14 +161,16 @@ class RegionCompiler:
 
     def decoded(self, at: int, bits: int) -> Insn | None:
         """Decode bits."""
-        operands = Operands()
-        number = self._decode(self._tables, bits, operands.address)
-        if number == 0:
-            return None
-        raw = operands.raw
-        length = 4 if bits & 3 == 3 else 2
-        template = self._templates.of(number, raw.rs3)
-        return Insn(at, length, template, raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm)
+        known = self._decoded.get(bits)
+        if known is None:
+            operands = Operands()
+            number = self._decode(self._tables, bits, operands.address)
+            raw = operands.raw
+            template = self._templates.of(number, raw.rs3) if number else None
+            known = number, template, raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm
+            self._decoded[bits] = known
+        number, *rest = known
+        return Insn(at, 4 if bits & 3 == 3 else 2, *rest) if number else None
 
 
 def _ranges(
@@ -175,6 +212,7 @@ def pristine_image(made: Compiled) -> tuple[bytes, int]:
     region = Region.CTYPE.from_buffer(data, at)
     region.magic = REGION_MAGIC
     region.entry_count, region.page_count = len(made.entry_at), len(made.page_deltas)
+    region.level, region.partial = made.level, int(made.partial)
     region.range_count, region.image_bytes = len(made.ranges), len(data)
     for n, delta in enumerate(made.page_deltas):
         region.page_delta[n] = delta & 0xFFFFFFFFFFFFFFFF

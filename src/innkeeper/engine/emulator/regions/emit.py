@@ -67,6 +67,7 @@ class RegionEmitter(Checks, Shapes):
         self.uses_float = any(t is not None and t.uses_float for t in templates)
         self.strict = any(t is not None and t.strict for t in templates)
         self.lazy = False
+        self.valid: set[Register] = set()
 
     # ---- small pieces
 
@@ -239,6 +240,7 @@ class RegionEmitter(Checks, Shapes):
         lines = [
             f"{label}:",
             *self.put_back(flushed, label),
+            *self.fetch(sorted(self.use.valid_in[at] - self.valid), label),
             *self.budget_after(done, label),
             f"  store i64 %b1.{label}, ptr %left",
         ]
@@ -318,11 +320,15 @@ class RegionEmitter(Checks, Shapes):
         template = one.template
         assert template is not None
         identity = self.name("i")
+        wanted = self.use.wants(one)
+        self.body += self.fetch(sorted(wanted - self.valid), f"u.{identity}")
+        self.valid |= wanted
         turns = one.target is not None or one.jumps
         if not self.lazy and (turns or self.use.may_leave(one)):
             self.body += self.put_back(dirty, f"f.{identity}")
             dirty.clear()
         after = dirty | writes(one)
+        self.valid |= writes(one)
         labels = {"next": f"n.{identity}"}
         if "trap" in template.labels:
             labels["trap"] = f"trap.{identity}"
@@ -378,7 +384,7 @@ class RegionEmitter(Checks, Shapes):
         assert one.template is not None
         out = dirty | writes(one)
         labels["spill"] = "\n".join(self.put_back(out, f"s.{identity}.$n$"))
-        labels["reload"] = "\n".join(self.fetch(self.slot_order(), f"r.{identity}.$n$"))
+        labels["reload"] = "\n".join(self.fetch(sorted(self.valid), f"r.{identity}.$n$"))
         if "after" not in labels:
             labels["after"] = f"after.{identity}"
             self.leave_block(labels["after"], one.after, CALL_RESUME_AT, done + 1, writes(one))
@@ -429,6 +435,7 @@ class RegionEmitter(Checks, Shapes):
         at = block.at
         self.body = [f"b.{self.text(at)}:"]
         self.lazy = at in self.use.lazy
+        self.valid = set(self.use.valid_in[at])
         dirty = set(self.use.dirty_in[at])
         self.leaving = self.text(at)
         self.begin_shapes(block)
@@ -499,11 +506,10 @@ class RegionEmitter(Checks, Shapes):
             ]
         cases = " ".join(f"i64 {n}, label %fill.{n}" for n in range(1, len(entries)))
         lines.append(f"  switch i64 %which, label %fill.0 [{cases}]")
-        needed = self.use.needed()
         for n, at in enumerate(entries):
             lines += [
                 f"fill.{n}:",
-                *self.fetch(sorted(needed[at]), f"fill.{n}"),
+                *self.fetch(sorted(self.use.valid_in[at]), f"fill.{n}"),
                 f"  br label %b.{self.text(at)}",
             ]
         return lines

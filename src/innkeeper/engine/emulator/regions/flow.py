@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Callable
 
 from innkeeper.base.record import field, record
+from innkeeper.engine.emulator.regions.layout import LARGE, SMALL
 from innkeeper.engine.emulator.regions.templates import Template
 from innkeeper.isa.riscv.hart import SINK
 
 PAGE = 4096
 LINK_REGISTERS = (1, 5)
 """x1 and x5: what calls leave the return address in (Unprivileged 2.5.1)."""
-MAX_INSTRUCTIONS = 400
+MAX_INSTRUCTIONS = {SMALL: 100, LARGE: 400}
+"""By level."""
 MAX_ENTRIES = 15
 MAX_EXPECTED_RETURNS = 6
 
@@ -132,24 +134,32 @@ class Flow:
     expected: dict[int, tuple[int, ...]]
     """Where a computed jump goes within the region if it does: returns to what calls left, others
     to where they have gone so far."""
+    partial: bool = False
+    """Code around it was left out, because there is so much or is another region."""
 
 
 Fetch = Callable[[int], Insn | None]
 """Decodes the instruction at an address; None where there is none to be had."""
 Guess = Callable[[int], list[int]]
 """Returns where the computed jump at an address has gone so far, the likeliest first."""
+Begins = Callable[[int], bool]
+"""Tells whether another region, which is to be left alone, begins at an address."""
 
 
-def explore(start: int, fetch: Fetch, guess: Guess, limit: int = MAX_INSTRUCTIONS) -> Flow | None:
+def explore(start: int, fetch: Fetch, guess: Guess, begins: Begins, limit: int) -> Flow | None:
     """Collect what is reached from `start`, nearest first; None if nothing can be compiled."""
     insns: dict[int, Insn] = {}
     leaders, queue = {start}, deque([start])
     sites: list[int] = []
     resumed: list[int] = []
     guesses: dict[int, list[int]] = {}
+    partial = False
     while queue:
         at, before = queue.popleft(), None
-        while at not in insns and len(insns) < limit:
+        while at not in insns:
+            if len(insns) >= limit or (at != start and begins(at)):
+                partial = True
+                break
             one = fetch(at)
             if one is None:
                 break
@@ -183,7 +193,9 @@ def explore(start: int, fetch: Fetch, guess: Guess, limit: int = MAX_INSTRUCTION
             at, before = one.after, one
     if start not in insns:
         return None
-    return _finish(start, insns, leaders, sites, resumed, guesses)
+    flow = _finish(start, insns, leaders, sites, resumed, guesses)
+    flow.partial = partial
+    return flow
 
 
 def _finish(
@@ -243,8 +255,10 @@ def _returns(flow: Flow) -> dict[int, tuple[int, ...]]:
 
 def called(flow: Flow, call: Insn) -> list[int]:
     """Return what a call goes to within the region."""
-    known = [call.target] if call.target in flow.blocks else []
-    return [at for at in known if at is not None] + list(flow.expected.get(call.at, ()))
+    found = list(flow.expected.get(call.at, ()))
+    if call.target is not None and call.target in flow.blocks:
+        found.append(call.target)
+    return found
 
 
 def _body_of(flow: Flow, start: int) -> set[int]:

@@ -20,9 +20,11 @@ from innkeeper.engine.emulator.regions.drop import (
 from innkeeper.engine.emulator.regions.layout import (
     FILTER_WORDS,
     INDEX_ROOM,
+    LARGE,
     MAX_REGION_PAGES,
     REGION_INSTALLED,
     RING_SLOTS,
+    SMALL,
     Region,
     Slot,
     Traffic,
@@ -100,15 +102,11 @@ def install(h: Hart, r: Region) -> bool:
     put = False
     for k in range(r.entry_count):
         cell = cells[r.entry_at[k] >> 1]
-        r.entry_kept[k] = cell.handler
-        if is_region(t, cell.handler):
-            r.entry_kept[k] = kept_handler(code, number, cell.handler)
-        elif settle(h, r, cell, r.entry_at[k]):
+        if may_take(h, r, k, cell):
             if not put:
                 join_page(code, r, u32(0), number)
                 r.state = u32(REGION_INSTALLED)
             put = True
-            r.entry_kept[k] = cell.handler
             atomic_store(ref(cell, "handler"), r.rx + u64(r.entry_code[k]))
     if put:
         t.stat_installed = t.stat_installed + 1
@@ -116,17 +114,39 @@ def install(h: Hart, r: Region) -> bool:
 
 
 @noinline
-def kept_handler(code: Code, number: u32, handler: u64) -> u64:
-    """Return what a region's entry in a cell page has taken the place of."""
+def may_take(h: Hart, r: Region, k: u32, cell: Operands) -> bool:
+    """Tell whether a region may have the cell of its entry `k`, and keep what was there before.
+
+    A larger region takes a smaller one's; what is kept is tier 0's handler in any case.
+    """
+    code = shared_code(h)
+    if is_region(traffic_of(h), cell.handler):
+        at = region_of(code, code.page_cells[r.ram_page] - 1, cell.handler)
+        r.entry_kept[k] = cell.handler
+        if at == 0:
+            return False
+        other = ptr_cast(Region, at)
+        for n in range(other.entry_count):
+            if other.entry_at[n] == r.entry_at[k]:
+                r.entry_kept[k] = other.entry_kept[n]
+        return other.level < r.level
+    settled = settle(h, r, cell, r.entry_at[k])
+    r.entry_kept[k] = cell.handler
+    return settled
+
+
+@noinline
+def region_of(code: Code, number: u32, handler: u64) -> u64:
+    """Return the address of the region that a handler in a cell page enters; 0 for none."""
     at = code.page_regions[number]
     while at != 0:
         one = ptr_cast(Region, at)
         if one.cells[0] == addr(first_cell(code, number)):
             for k in range(one.entry_count):
                 if one.rx + u64(one.entry_code[k]) == handler:
-                    return one.entry_kept[k]
+                    return at
         at = one.following[page_index(one, addr(first_cell(code, number)))]
-    return handler
+    return u64(0)
 
 
 @noinline
@@ -248,12 +268,21 @@ def look_for_region(h: Hart, offset: u64) -> bool:
     key = code_key(ptr_offset(h.ram, u8, page << 12), offset & 0xFFF)
     if ((t.filter[(key >> 6) & (FILTER_WORDS - 1)] >> (key & 63)) & 1) == 0:
         return False
+    if find_and_install(h, key, page, u32(LARGE)) or find_and_install(h, key, page, u32(SMALL)):
+        t.stat_found = t.stat_found + 1
+        return True
+    return False
+
+
+def find_and_install(h: Hart, key: u64, page: u64, level: u32) -> bool:
+    """Install a region of one level that is known by a key."""
+    t = traffic_of(h)
     at = key & t.index_mask
     while t.index[at].key != 0:
         slot = t.index[at]
-        if slot.key == key and install_from(h, slot, page):
-            t.stat_found = t.stat_found + 1
-            return True
+        if slot.key == key and ptr_cast(Region, slot.source + u64(slot.record)).level == level:
+            if install_from(h, slot, page):
+                return True
         at = (at + 1) & t.index_mask
     return False
 

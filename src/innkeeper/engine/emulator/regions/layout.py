@@ -13,6 +13,8 @@ REGION_MAGIC = 0x4E4F494745524E49
 """`INREGION`: what a record begins with."""
 REGION_NEW, REGION_INSTALLED, REGION_DROPPED = 0, 1, 2
 
+SMALL, LARGE = 1, 2
+"""Levels: what is compiled first, and in the place of what became hot."""
 SAMPLE_SLOTS = 4096
 SAMPLE_TAKEN = 1 << 31
 """The count of a place that has been compiled."""
@@ -20,6 +22,8 @@ SLICE_WEIGHT = 6
 """What the end of a slice counts, where 256 ways out of regions count 1."""
 SAMPLE_PATIENCE = 64 * SLICE_WEIGHT
 """A place that was compiled and is met so often again has other code now: it counts anew."""
+WARM, WARM_SHIFT = 512, 5
+"""A region is warm when so many slices have ended in it, and one of 32 in all."""
 INDEX_SLOTS = 32768
 FILTER_WORDS = INDEX_SLOTS // 64
 """A bit for what a key begins with; nearly all instructions that are decoded begin no region."""
@@ -55,6 +59,11 @@ class Region(Struct):
     range_count: u32
     link_failures: u32
     image_bytes: u32
+    level: u32
+    partial: u32
+    """1 if the code around it goes on beyond what it was made of."""
+    heat: u32
+    """How many slices have ended in it."""
     ram_page: u64
     cells: Array[u64, 4]
     page_delta: Array[u64, 4]
@@ -78,6 +87,10 @@ class Sample(Struct):
     width: u32
     registers: u32
     """`Hart.v_whole` and `v_count` there, or 0."""
+    level: u32
+    """What to compile there."""
+    since: u64
+    """How many slices had ended when the place was counted first."""
 
 
 class Finished(Struct):

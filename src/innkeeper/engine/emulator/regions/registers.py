@@ -8,7 +8,7 @@ kept alive for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import cache
 
 from innkeeper.engine.emulator.regions.flow import Block, Flow, Insn, successors
 from innkeeper.engine.emulator.regions.loops import is_small
@@ -16,28 +16,35 @@ from innkeeper.engine.emulator.regions.reach import Site
 from innkeeper.isa.riscv.hart import SINK
 
 Register = tuple[str, int]
+HORIZON = 8
+"""How many blocks ahead a register may be used to be kept for that where ways meet."""
 
 
-def registers(names: Iterable[tuple[str, str]], one: Insn) -> set[Register]:
-    """Turn a template's register names into registers; x0 and its sink are not among them."""
+@cache
+def registers(names: frozenset[tuple[str, str]], *numbers: int) -> frozenset[Register]:
+    """Turn a template's register names into registers; x0 and its sink are not among them.
+
+    `numbers` are rd, rs1, rs2 and rs3.
+    """
+    operands = dict(zip(("rd", "rs1", "rs2", "rs3"), numbers, strict=True))
     found = set()
     for file, name in names:
-        number = int(name) if name.isdecimal() else getattr(one, name)
+        number = int(name) if name.isdecimal() else operands[name]
         if file != "x" or number not in (0, SINK):
             found.add((file, number))
-    return found
+    return frozenset(found)
 
 
-def writes(one: Insn) -> set[Register]:
+def writes(one: Insn) -> frozenset[Register]:
     """Return the registers that an instruction writes."""
     assert one.template is not None
-    return registers(one.template.writes, one)
+    return registers(one.template.writes, one.rd, one.rs1, one.rs2, one.rs3)
 
 
-def reads(one: Insn) -> set[Register]:
+def reads(one: Insn) -> frozenset[Register]:
     """Return the registers that an instruction reads."""
     assert one.template is not None
-    return registers(one.template.reads, one)
+    return registers(one.template.reads, one.rd, one.rs1, one.rs2, one.rs3)
 
 
 def _named(one: Insn) -> set[Register]:
@@ -71,6 +78,7 @@ class RegisterUse:
                 if one.template.calls_out:
                     self.touched |= _named(one)
         self.dirty_in = self._dirty()
+        self.valid_in = self._valid()
 
     def _dirty(self) -> dict[int, set[Register]]:
         """Follow what lazy blocks write into those that come behind them and are lazy too."""
@@ -93,43 +101,69 @@ class RegisterUse:
         early = one.template.labels & {"trap", "punt", "after"}
         return bool(early) or checks or one.template.calls_out
 
-    def needed(self) -> dict[int, set[Register]]:
-        """Find, for the start of every block, what must have been read from the hart by then.
+    def wants(self, one: Insn) -> frozenset[Register]:
+        """Return what must be in slots for an instruction: what it reads or may put back."""
+        assert one.template is not None
+        if one.template.calls_out:
+            return reads(one) | _named(one) & self.touched
+        return reads(one) | writes(one) if "after" in one.template.labels else reads(one)
 
-        That is what is read before it is written, and what may be put back unwritten.
+    def _valid(self) -> dict[int, set[Register]]:
+        """Find, for the start of every block, which slots hold their registers.
+
+        Small loops are entered with all that they use. Other blocks take over what all that lead
+        to them have, as far as it is used soon; the rest is read from the hart when it is used.
         """
+        blocks = self._flow.blocks
         uses: dict[int, set[Register]] = {}
         sets: dict[int, set[Register]] = {}
-        for at, block in self._flow.blocks.items():
+        for at, block in blocks.items():
             written: set[Register] = set()
             uses[at] = set(self.dirty_in[at])
             for one in block.insns:
-                assert one.template is not None
-                uses[at] |= reads(one) - written
-                if one.template.calls_out or (at in self.lazy and self.may_leave(one)):
+                uses[at] |= self.wants(one) - written
+                if at in self.lazy and self.may_leave(one):
                     uses[at] |= block_writes(block) - written
-                elif "after" in one.template.labels:
-                    uses[at] |= writes(one) - written
                 written |= writes(one)
             sets[at] = written
-        return _live(self._flow, uses, sets)
+        before: dict[int, list[int]] = {at: [] for at in blocks}
+        for at, block in blocks.items():
+            for following in successors(self._flow, block):
+                before[following].append(at)
+        inner = {at: [b for b in before[at] if b in self.lazy] for at in self.lazy}
+        lazy = _live({at: uses[at] for at in self.lazy}, sets, inner, len(blocks))
+        soon = _live(uses, sets, before, HORIZON)
+        valid = {at: lazy[at] if at in lazy else soon[at] for at in blocks}
+        work = [at for at in blocks if at not in lazy]
+        while work:
+            at = work.pop()
+            arrive = [valid[b] | uses[b] | sets[b] for b in before[at]]
+            kept = valid[at].intersection(*arrive) if arrive else set()
+            if kept != valid[at]:
+                valid[at] = kept
+                work += [b for b in successors(self._flow, blocks[at]) if b not in lazy]
+        return valid
 
 
 def _live(
-    flow: Flow, uses: dict[int, set[Register]], sets: dict[int, set[Register]]
+    uses: dict[int, set[Register]],
+    sets: dict[int, set[Register]],
+    before: dict[int, list[int]],
+    horizon: int,
 ) -> dict[int, set[Register]]:
-    """Carry what blocks use back to the blocks before them that do not set it."""
+    """Carry what blocks use back to the blocks before them that do not set it, so many steps."""
     found = {at: set(used) for at, used in uses.items()}
-    work = list(found)
-    before: dict[int, list[int]] = {at: [] for at in found}
-    for at, block in flow.blocks.items():
-        for following in successors(flow, block):
-            before[following].append(at)
-    while work:
-        at = work.pop()
-        for earlier in before[at]:
-            more = found[at] - sets[earlier] - found[earlier]
-            if more:
-                found[earlier] |= more
-                work.append(earlier)
+    changed = dict(found)
+    for _ in range(horizon):
+        more: dict[int, set[Register]] = {}
+        for at, some in changed.items():
+            for earlier in before[at]:
+                new = some - sets[earlier] - found[earlier]
+                if new:
+                    more.setdefault(earlier, set()).update(new)
+        for at, new in more.items():
+            found[at] |= new
+        changed = more
+        if not changed:
+            break
     return found

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from innkeeper.engine.emulator.hart import CODE_ENTRIES
 from innkeeper.engine.emulator.regions.drop import CELL_PAGE_BYTES, is_region, traffic_of
-from innkeeper.engine.emulator.regions.install import look_for_region
+from innkeeper.engine.emulator.regions.install import look_for_region, region_of
 from innkeeper.engine.emulator.regions.layout import (
+    LARGE,
+    REGION_INSTALLED,
     SAMPLE_PATIENCE,
     SAMPLE_SLOTS,
     SAMPLE_TAKEN,
     SLICE_WEIGHT,
+    SMALL,
+    WARM,
+    WARM_SHIFT,
+    Region,
     Traffic,
 )
 from innkeeper.engine.emulator.sync import give, take
@@ -29,16 +35,63 @@ def sample(h: Hart) -> None:
     e = emu(h)
     t = traffic_of(h)
     punted = e.punted
-    e.punted = u64(0)
     entry = e.banks[bank_number(h)].code[(h.pc >> 12) & (CODE_ENTRIES - 1)]
     if entry.tag != (h.pc & PAGE):
         return
     cell = ptr_cast(Ptr[Operands], entry.cells)[(h.pc & 0xFFF) >> 1]
     if punted != 0 or is_region(t, cell.handler):
         t.stat_in_regions = t.stat_in_regions + 1
+        if punted != 0:
+            warm(h, ptr_cast(Region, punted + (t.rw_first - t.rx_first)))
         return
     t.stat_samples = t.stat_samples + 1
     count_place(h, entry.cells, h.pc, u32(SLICE_WEIGHT))
+
+
+def warm(h: Hart, r: Region) -> None:
+    """Count a slice that ended in a region; ask for a larger one where that happens often."""
+    t = traffic_of(h)
+    r.heat = r.heat + 1
+    if r.partial == 0 or r.heat < WARM + u32(slices(t) >> WARM_SHIFT):
+        return
+    r.partial = u32(0)
+    code = shared_code(h)
+    take(code, ref(code, "lock"))
+    if r.state == REGION_INSTALLED and r.level < LARGE and not is_widened(h, r):
+        widen(h, r)
+    give(ref(code, "lock"))
+
+
+def is_widened(h: Hart, r: Region) -> bool:
+    """Tell whether a larger region has the cell that a region begins with."""
+    code = shared_code(h)
+    number = u32((r.cells[0] - addr(code.pool)) // CELL_PAGE_BYTES)
+    handler = ptr_cast(Ptr[Operands], r.cells[0])[r.entry_at[0] >> 1].handler
+    at = region_of(code, number, handler) if is_region(traffic_of(h), handler) else u64(0)
+    return at != 0 and ptr_cast(Region, at).level == LARGE
+
+
+def widen(h: Hart, r: Region) -> None:
+    """Ask for a larger region where one begins, if that page is mapped for fetching now."""
+    t = traffic_of(h)
+    for n in range(u32(CODE_ENTRIES)):
+        entry = emu(h).banks[bank_number(h)].code[n]
+        if entry.cells == r.cells[0] and entry.tag & ~PAGE == 0:
+            place = (r.ram_page << 12) | u64(r.entry_at[0])
+            one = t.samples[sample_slot(place | 1)]
+            one.place = place | 1
+            one.va = entry.tag | u64(r.entry_at[0])
+            one.bank, one.hart = bank_number(h), h.hart_id
+            one.width = h.v_whole
+            one.registers = h.v_count if h.v_whole != 0 else u32(0)
+            one.level, one.count = u32(LARGE), r.heat
+            ask(h)
+            return
+
+
+def sample_slot(place: u64) -> u64:
+    """Return where a place is counted."""
+    return ((place >> 1) ^ (place >> 13)) & (SAMPLE_SLOTS - 1)
 
 
 @noinline
@@ -59,19 +112,22 @@ def count_place(h: Hart, cells: u64, pc: u64, weight: u32) -> None:
     code = shared_code(h)
     place = u64(code.cell_page_ram[(cells - addr(code.pool)) // CELL_PAGE_BYTES]) << 12
     place = place | (pc & 0xFFF)
-    one = t.samples[((place >> 1) ^ (place >> 13)) & (SAMPLE_SLOTS - 1)]
+    one = t.samples[sample_slot(place)]
     if one.place != place:
         if one.count > weight and one.count < SAMPLE_TAKEN:
             one.count = one.count - weight
             return
         one.place = place
         one.count = u32(0)
+    if one.count == 0:
+        one.since = slices(t)
     if one.count >= SAMPLE_TAKEN:
         one.count = one.count + weight
         if one.count > SAMPLE_TAKEN + SAMPLE_PATIENCE:
             one.count = u32(0)
     else:
         one.va = pc
+        one.level = u32(SMALL)
         one.bank = bank_number(h)
         one.hart = h.hart_id
         one.width = h.v_whole
@@ -98,13 +154,18 @@ def is_known(h: Hart, place: u64) -> bool:
     return found
 
 
+def slices(t: Traffic) -> u64:
+    """Return how many slices have ended."""
+    return t.stat_samples + t.stat_in_regions
+
+
 def hot_from(t: Traffic) -> u32:
     """Return how much a place must count to be compiled: the more, the longer the guest runs.
 
     A place that has had a tiny share of the time would not pay for its compilation, and there are
     many: each run would find a few of them that the last one had not.
     """
-    return t.threshold + u32(((t.stat_samples + t.stat_in_regions) * u64(t.growth)) >> 11)
+    return t.threshold + u32((slices(t) * u64(t.growth)) >> 11)
 
 
 @noinline
@@ -137,5 +198,5 @@ def forget(t: Traffic, place: u64, size: u64) -> None:
     """Count anew in a stretch of a page that a region was just made of: it may be entered now."""
     for n in range(u32(SAMPLE_SLOTS)):
         one = t.samples[n]
-        if one.place - place < size and one.count < SAMPLE_TAKEN:
+        if one.place - place < size and one.count < SAMPLE_TAKEN and one.level != LARGE:
             one.count = u32(0)

@@ -1,7 +1,8 @@
 """Compiling regions while the harts run: one thread, woken by an eventfd that native code writes.
 
 The thread holds the GIL for the little Python that writes a region down; LLVM runs without it.
-`INN_REGIONS` is `on` (the default), `off`, or `eager`: compile at once, and wait for it.
+`INN_REGIONS` is `on` (the default), `off`, `eager`: compile at once, and wait for it, or `wait`:
+compile what is hot, and wait for it.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from innkeeper.base.errors import UsageError
 from innkeeper.base.log import log
+from innkeeper.base.record import record
 from innkeeper.base.threads import name_thread
-from innkeeper.base.units import MIB
 from innkeeper.engine.emulator import hart as layout
 from innkeeper.engine.emulator.build import region_templates, regions_path
 from innkeeper.engine.emulator.regions.layout import (
     FILTER_WORDS,
     INDEX_SLOTS,
+    LARGE,
     MAX_IMAGE_BYTES,
     RING_SLOTS,
     SLICE_WEIGHT,
+    SMALL,
     Slot,
     Traffic,
 )
@@ -36,10 +39,11 @@ from innkeeper.engine.emulator.regions.pool import CodePool, address_of
 
 if TYPE_CHECKING:
     from innkeeper.engine.emulator.emulator import Emulator
-    from innkeeper.engine.emulator.regions.compile import Pages, RegionCompiler
-    from innkeeper.engine.emulator.regions.flow import Guess
+    from innkeeper.engine.emulator.regions.compile import RegionCompiler
 
-MODES = ("on", "off", "eager")
+MODES = ("on", "off", "eager", "wait")
+WAITING = ("eager", "wait")
+"""The harts wait for the compiler; there is no thread for it."""
 THREAD_NAME = "inn regions"
 SWITCH_INTERVAL_S = 0.0005
 """How long a device access may wait for the interpreter while regions are written down."""
@@ -51,17 +55,24 @@ THRESHOLD = 6 * SLICE_WEIGHT
 """Six slices that end at one place, or 9 000 ways to it out of regions, and it is compiled."""
 GROWTH = 1
 """Of the threshold, for every 2048 slices: a place must have had 1/12288 of the time as well."""
-KNOWN_FACTOR = 2
+KNOWN_FACTOR = 3
 """Of both, where earlier runs have left regions: what they found not hot enough is so by chance."""
 SLICE = 50_000
 """Instructions between looks at time, interrupts and requests: 15 to 60 us."""
 EAGER_SLICE = 2_000
 PAGE = 4096
-U64 = 0xFFFFFFFFFFFFFFFF
-MAX_GUESSES = 4
-"""How many targets of one computed jump become part of a region."""
-FAR = 128 * MIB
-"""What lies farther away will not be at the same distance in the next run."""
+OLD_SLICES = 512
+"""A place that took longer to become hot is compiled `alone`: it is not so hot."""
+
+
+@record
+class Found:
+    """A hot place: its offset in RAM, its address, and the bank of the hart that met it."""
+
+    place: int
+    va: int
+    bank: int
+    hart: int
 
 
 class RegionService:
@@ -99,7 +110,6 @@ class RegionService:
         u32, u64 = ctypes.c_uint32, ctypes.c_uint64
         self._hottest = loaded.function("sampling.hottest", u32, u64)
         self._forget = loaded.function("sampling.forget", None, u64, u64, u64)
-        self._way = loaded.function("ways.way", u64, u64, u64, u32)
         self._key = loaded.function("install.code_key", u64, u64, u64)
         self._checksum = loaded.function("install.checksum", u64, u64, u32)
 
@@ -120,7 +130,7 @@ class RegionService:
         eager = self.mode == "eager"
         times = KNOWN_FACTOR if raw.index_count else 1
         raw.threshold, raw.growth = (1, 0) if eager else (THRESHOLD * times, GROWTH * times)
-        raw.waits = int(eager)
+        raw.waits = int(self.mode in WAITING)
         raw.enabled = 1
 
     def _enter_pack(self, pack: Pack) -> None:
@@ -142,7 +152,7 @@ class RegionService:
 
     def start(self) -> None:
         """Start the thread, unless the harts wait for the compiler or there is none."""
-        if self._thread is None and self.pool is not None and self.mode != "eager":
+        if self._thread is None and self.pool is not None and self.mode not in WAITING:
             self._thread = threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True)
             atexit.register(self._stop)  # LLVM must not be at work when its library is taken down
             self._thread.start()
@@ -208,13 +218,16 @@ class RegionService:
         if number == 0:
             return False
         one = self.traffic.raw.samples[number - 1]
-        place, va, bank, hart = one.place, one.va, one.bank, one.hart
+        found = Found(one.place & -2, one.va, one.bank, one.hart)
+        raw, eager = self.traffic.raw, self.mode == "eager"
+        old = raw.stat_samples + raw.stat_in_regions - one.since > OLD_SLICES
         shape = one.width | one.registers << COUNT_SHIFT
+        level = LARGE if eager else one.level
         begun = time.thread_time()
         try:
-            self._compile(place, va, bank, hart, shape)
+            self._compile(found, shape=shape, level=level, alone=old and level == SMALL)
         except Exception as error:  # a region is a gain, never a need
-            log("regions").warning("a region at %#x was not compiled: %r", va, error)
+            log("regions").warning("a region at %#x was not compiled: %r", found.va, error)
             if "1" in os.environ.get("INN_DEBUG", "").split(","):
                 raise
         finally:
@@ -234,12 +247,16 @@ class RegionService:
             self._compiler = RegionCompiler(decode, tables, region_templates())
         return self._compiler
 
-    def _compile(self, place: int, va: int, bank: int, hart: int, shape: int) -> None:
-        from innkeeper.engine.emulator.regions.compile import pristine_image
+    def _compile(
+        self, found: Found, *, shape: int = 0, level: int = SMALL, alone: bool = False
+    ) -> None:
+        """Compile a region at a place that was found."""
+        from innkeeper.engine.emulator.regions.compile import Wanted, pristine_image
+        from innkeeper.engine.emulator.regions.reading import guesses, page_reader
 
-        pages = self._pages(place >> 12, va, bank, hart)
-        guess = self._guesses(va & -PAGE, hart)
-        made = self.compiler().compile(place & (PAGE - 1), pages, guess, shape)
+        pages = page_reader(self._emulator, found, all_reached=self.mode == "eager")
+        wanted = Wanted(guesses(self._emulator, found), shape, level, alone)
+        made = self.compiler().compile(found.place & (PAGE - 1), pages, wanted)
         if made is None:
             return
         image, record = pristine_image(made)
@@ -250,7 +267,7 @@ class RegionService:
         source = _address(image)
         self.made.append(Made(key, self._checksum(source, len(image)), record, image))
         self.compiled_instructions += made.instruction_count
-        self._hand_over(key, source, len(image), record, place >> 12)
+        self._hand_over(key, source, len(image), record, found.place >> 12)
         for number, offset, code in made.ranges:
             part = pages(made.page_deltas[number])
             if part is not None:
@@ -258,73 +275,17 @@ class RegionService:
         if len(self.made) - self._kept >= KEEP_EVERY:
             self.keep()
 
-    def _guesses(self, base: int, hart: int) -> Guess:
-        """Return what tells where computed jumps have gone on a hart, relative to an address."""
-        raw = ctypes.addressof(self._emulator.raw[hart])
-
-        def guess(at: int) -> list[int]:
-            found = []
-            for rank in range(MAX_GUESSES):
-                target = self._way(raw, (base + at) & U64, rank)
-                distance = (target - base + FAR) & U64
-                if target == 0:
-                    break
-                if distance < 2 * FAR:
-                    found.append(distance - FAR)
-            return found
-
-        return guess
-
     def _hand_over(self, key: int, source: int, size: int, record: int, ram_page: int) -> None:
         """Put a region where the harts look for it between slices."""
         raw = self.traffic.raw
         while (raw.finished - raw.installed) & 0xFFFFFFFF >= RING_SLOTS:
-            if self._stopping or self.mode == "eager":
+            if self._stopping or self.mode in WAITING:
                 return
             time.sleep(0.01)
         one = raw.ready[raw.finished % RING_SLOTS]
         one.key, one.source, one.size, one.record = key, source, size, record
         one.ram_page = ram_page
         raw.finished = (raw.finished + 1) & 0xFFFFFFFF
-
-    def _pages(self, ram_page: int, va: int, bank: int, hart: int) -> Pages:
-        """Return a reader of the pages around a place, as that hart has them mapped."""
-        from innkeeper.engine.emulator.regions.compile import CodePage
-
-        emulator = self._emulator
-        ram, size = emulator.config.ram_hva, emulator.config.ram_bytes
-        code, codes = emulator.code.raw, emulator.raw[hart].banks[bank].code
-        first_va, page_cells = va & -PAGE, emulator.page_cells
-        count = code.breakpoint_count
-        stops = frozenset(va & (PAGE - 1) for va in emulator.breakpoints[:count])
-        undecoded = 0 if self.mode == "eager" else code.handler_decode
-
-        def read(delta: int) -> CodePage | None:
-            page = ram_page
-            if delta != 0:
-                wanted = (first_va + delta * PAGE) & 0xFFFFFFFFFFFFFFFF
-                entry = codes[(wanted >> 12) & (layout.CODE_ENTRIES - 1)]
-                if entry.tag != wanted:
-                    return None
-                number = (entry.cells - code.pool) // (layout.CELL_PAGE_CELLS * 16)
-                if not 0 <= number < code.used_pages:
-                    return None
-                page = self._cell_pages[number]
-            if (page + 1) * PAGE > size:
-                return None
-            number = page_cells[page]
-            if number == 0:
-                return None
-            cells = code.pool + (number - 1) * layout.CELL_PAGE_CELLS * 16
-            data = ctypes.string_at(ram + page * PAGE, PAGE)
-            return CodePage(page, data, cells, undecoded, stops)
-
-        return read
-
-    @property
-    def _cell_pages(self) -> Any:
-        code = self._emulator.code.raw
-        return (ctypes.c_uint32 * code.pool_pages).from_address(code.cell_page_ram)
 
 
 def _address(data: bytes) -> int:
