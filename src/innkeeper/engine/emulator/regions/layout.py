@@ -24,6 +24,8 @@ SAMPLE_PATIENCE = 64 * SLICE_WEIGHT
 """A place that was compiled and is met so often again has other code now: it counts anew."""
 WARM, WARM_SHIFT = 512, 5
 """A region is warm when so many slices have ended in it, and one of 32 in all."""
+RESTART_SLICES = 8192
+"""So long after it was met a place counts anew if it has hardly been met since."""
 INDEX_SLOTS = 32768
 FILTER_WORDS = INDEX_SLOTS // 64
 """A bit for what a key begins with; nearly all instructions that are decoded begin no region."""
@@ -64,6 +66,8 @@ class Region(Struct):
     """1 if the code around it goes on beyond what it was made of."""
     heat: u32
     """How many slices have ended in it."""
+    warm_since: u64
+    """How many slices had ended when the first of these did."""
     ram_page: u64
     cells: Array[u64, 4]
     page_delta: Array[u64, 4]
@@ -127,7 +131,8 @@ class Traffic(Struct):
     enabled: u32
     threshold: u32
     growth: u32
-    """A place is hot from `threshold` on, and this much more for every 2048 slices so far."""
+    """A place is hot from `threshold` on, and this much more for every 2048 slices since it was
+    met."""
     slice: u32
     """Instructions between looks at time, interrupts and requests."""
     wake_fd: u32

@@ -8,6 +8,7 @@ from innkeeper.engine.emulator.regions.install import look_for_region, region_of
 from innkeeper.engine.emulator.regions.layout import (
     LARGE,
     REGION_INSTALLED,
+    RESTART_SLICES,
     SAMPLE_PATIENCE,
     SAMPLE_SLOTS,
     SAMPLE_TAKEN,
@@ -16,6 +17,7 @@ from innkeeper.engine.emulator.regions.layout import (
     WARM,
     WARM_SHIFT,
     Region,
+    Sample,
     Traffic,
 )
 from innkeeper.engine.emulator.sync import give, take
@@ -51,8 +53,13 @@ def sample(h: Hart) -> None:
 def warm(h: Hart, r: Region) -> None:
     """Count a slice that ended in a region; ask for a larger one where that happens often."""
     t = traffic_of(h)
+    if r.heat == 0:
+        r.warm_since = slices(t)
     r.heat = r.heat + 1
-    if r.partial == 0 or r.heat < WARM + u32(slices(t) >> WARM_SHIFT):
+    if r.partial == 0 or r.heat < WARM:
+        return
+    if u64(r.heat) << WARM_SHIFT < slices(t) - r.warm_since:
+        r.heat = u32(0)
         return
     r.partial = u32(0)
     code = shared_code(h)
@@ -84,7 +91,7 @@ def widen(h: Hart, r: Region) -> None:
             one.bank, one.hart = bank_number(h), h.hart_id
             one.width = h.v_whole
             one.registers = h.v_count if h.v_whole != 0 else u32(0)
-            one.level, one.count = u32(LARGE), r.heat
+            one.level, one.count, one.since = u32(LARGE), r.heat, slices(t)
             ask(h)
             return
 
@@ -119,8 +126,9 @@ def count_place(h: Hart, cells: u64, pc: u64, weight: u32) -> None:
             return
         one.place = place
         one.count = u32(0)
-    if one.count == 0:
+    if one.count == 0 or falls_behind(t, one):
         one.since = slices(t)
+        one.count = u32(0)
     if one.count >= SAMPLE_TAKEN:
         one.count = one.count + weight
         if one.count > SAMPLE_TAKEN + SAMPLE_PATIENCE:
@@ -134,7 +142,8 @@ def count_place(h: Hart, cells: u64, pc: u64, weight: u32) -> None:
         one.registers = h.v_count if h.v_whole != 0 else u32(0)
         before = one.count
         one.count = before + weight
-        if before < hot_from(t) and one.count >= hot_from(t):
+        hot = hot_from(t, one)
+        if before < hot and one.count >= hot:
             if is_known(h, place):
                 one.count = u32(0)
             else:
@@ -159,13 +168,27 @@ def slices(t: Traffic) -> u64:
     return t.stat_samples + t.stat_in_regions
 
 
-def hot_from(t: Traffic) -> u32:
-    """Return how much a place must count to be compiled: the more, the longer the guest runs.
+def share(t: Traffic, one: Sample) -> u64:
+    """Return what a place would count since it was met if it had the least share of the time."""
+    return ((slices(t) - one.since) * u64(t.growth)) >> 11
+
+
+def hot_from(t: Traffic, one: Sample) -> u32:
+    """Return how much a place must count to be compiled: the more, the longer that takes.
 
     A place that has had a tiny share of the time would not pay for its compilation, and there are
     many: each run would find a few of them that the last one had not.
     """
-    return t.threshold + u32((slices(t) * u64(t.growth)) >> 11)
+    return t.threshold + u32(share(t, one))
+
+
+def falls_behind(t: Traffic, one: Sample) -> bool:
+    """Tell whether a place has had so little time since it was met that it may count anew.
+
+    Else what a guest comes to late, but then often, would have to make up for all that time.
+    """
+    far = slices(t) - one.since > RESTART_SLICES and one.count < SAMPLE_TAKEN
+    return far and u64(one.count) * 2 < share(t, one)
 
 
 @noinline
@@ -182,10 +205,10 @@ def ask(h: Hart) -> None:
 def hottest(t: Traffic) -> u32:
     """Return 1 + the number of the sample that counts most, and mark it as taken; 0 for none."""
     best = u32(0)
-    count = hot_from(t)
+    count = u32(0)
     for n in range(u32(SAMPLE_SLOTS)):
         one = t.samples[n]
-        if one.count >= count and one.count < SAMPLE_TAKEN:
+        if one.count >= count and one.count < SAMPLE_TAKEN and one.count >= hot_from(t, one):
             best = n + 1
             count = one.count + 1
     if best != 0:
