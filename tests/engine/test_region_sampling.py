@@ -7,7 +7,13 @@ from pathlib import Path
 
 from innkeeper.engine.emulator.hart import BANK_MACHINE
 from innkeeper.engine.emulator.regions import service as service_file
-from innkeeper.engine.emulator.regions.layout import SLICE_WEIGHT, Sample
+from innkeeper.engine.emulator.regions.layout import (
+    LATE_SLICES,
+    MOST_GROWTH,
+    RESTART_SLICES,
+    SLICE_WEIGHT,
+    Sample,
+)
 from innkeeper.engine.emulator.regions.service import Found
 from tests.engine.harness import RAM_BASE, Tier0, program
 
@@ -104,6 +110,72 @@ def test_the_threshold_grows_with_the_time_that_has_passed(machine: Tier0) -> No
     assert hottest(traffic.address) == 0  # it was taken
 
 
+def test_the_threshold_of_one_place_depends_on_when_it_was_met(machine: Tier0) -> None:
+    """It grows by what has passed since, up to a bound; what was met long ago needs less."""
+    traffic = machine.emulator.regions.traffic
+    slot = traffic.raw.samples[7]
+    hottest = machine.emulator.loaded.function("sampling.hottest", ctypes.c_uint32, ctypes.c_uint64)
+    traffic.threshold, traffic.late_threshold, traffic.growth = 108, 36, 8
+    now = 1_000_000
+    traffic.stat_in_regions = now
+
+    def is_hot(count: int, age: int) -> bool:
+        slot.count, slot.since = count, now - age
+        return bool(hottest(traffic.address) == 8)
+
+    for age, least in (
+        (0, 108),
+        (2048, 108 + 8),
+        (LATE_SLICES, 108 + 8 * LATE_SLICES // 2048),
+        (LATE_SLICES + 2048, 36 + 8 * (LATE_SLICES // 2048 + 1)),
+        (now, 36 + MOST_GROWTH),
+    ):
+        assert not is_hot(least - 1, age), age
+        assert is_hot(least, age), age
+
+
+LATE = f"""
+_start:
+    li s0, {ROUNDS}
+    la s1, leaf
+    la s2, seldom
+loop:
+    jalr s1
+    addi s0, s0, -1
+    bnez s0, loop
+    jalr s2
+done: j done
+.align 12
+leaf:
+    addi s3, s3, 3
+    ret
+seldom:
+    addi s4, s4, 1
+    li s5, 900
+1:  addi s5, s5, -1
+    bnez s5, 1b
+    ret
+"""
+
+
+def test_what_is_met_late_counts_anew(machine: Tier0) -> None:
+    """A place that was hardly met in a long time has not to make up for that time."""
+    traffic = machine.emulator.regions.traffic
+    traffic.threshold, traffic.growth, traffic.slice = 1 << 20, 2048, 100
+    at = run(machine, LATE)
+    counted = {one.place + RAM_BASE: one for one in traffic.raw.samples if one.count}
+    here = min(va for va in counted if at["seldom"] <= va < at["seldom"] + 20)
+    passed = traffic.stat_samples + traffic.stat_in_regions
+    counted[here].count, counted[here].since = SLICE_WEIGHT, passed
+    traffic.stat_samples += RESTART_SLICES + 1
+    text = program(LATE)
+    machine.load(text.image, at["seldom"], keep_code=True)
+    machine.hart.x[1] = at["done"]
+    machine.emulator.run(20_000)
+    assert machine.hart.x[21] == 0
+    assert counted[here].since > passed + RESTART_SLICES
+
+
 def test_places_of_a_new_region_count_anew(machine: Tier0) -> None:
     """They may have been met only because the region was not there yet."""
     traffic = machine.emulator.regions.traffic
@@ -125,7 +197,8 @@ def test_regions_on_disk_raise_the_threshold(tmp_path: Path, machine: Tier0) -> 
     again = Tier0(regions="on").emulator.regions
     assert again.traffic.index_count > 0
     assert again.traffic.threshold == service_file.THRESHOLD * service_file.KNOWN_FACTOR
-    assert again.traffic.growth == service_file.GROWTH * service_file.KNOWN_FACTOR
+    assert again.traffic.late_threshold == service_file.THRESHOLD
+    assert again.traffic.growth == service_file.GROWTH
     again.close()
 
 

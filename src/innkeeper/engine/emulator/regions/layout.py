@@ -24,6 +24,12 @@ SAMPLE_PATIENCE = 64 * SLICE_WEIGHT
 """A place that was compiled and is met so often again has other code now: it counts anew."""
 WARM, WARM_SHIFT = 512, 5
 """A region is warm when so many slices have ended in it, and one of 32 in all."""
+MOST_GROWTH = 256
+"""How much the threshold grows at most: by then tier 0 has taken longer than compiling would."""
+LATE_SLICES = 32768
+"""So long after it was met `late_threshold` holds for a place."""
+ASK_EVERY = 16
+"""A place that became hot by the time that has passed asks when it counts so much more."""
 RESTART_SLICES = 8192
 """So long after it was met a place counts anew if it has hardly been met since."""
 INDEX_SLOTS = 32768
@@ -130,6 +136,7 @@ class Traffic(Struct):
 
     enabled: u32
     threshold: u32
+    late_threshold: u32
     growth: u32
     """A place is hot from `threshold` on, and this much more for every 2048 slices since it was
     met."""

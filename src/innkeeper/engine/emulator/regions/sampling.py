@@ -6,7 +6,10 @@ from innkeeper.engine.emulator.hart import CODE_ENTRIES
 from innkeeper.engine.emulator.regions.drop import CELL_PAGE_BYTES, is_region, traffic_of
 from innkeeper.engine.emulator.regions.install import look_for_region, region_of
 from innkeeper.engine.emulator.regions.layout import (
+    ASK_EVERY,
     LARGE,
+    LATE_SLICES,
+    MOST_GROWTH,
     REGION_INSTALLED,
     RESTART_SLICES,
     SAMPLE_PATIENCE,
@@ -143,8 +146,8 @@ def count_place(h: Hart, cells: u64, pc: u64, weight: u32) -> None:
         before = one.count
         one.count = before + weight
         hot = hot_from(t, one)
-        if before < hot and one.count >= hot:
-            if is_known(h, place):
+        if one.count >= hot and (before < hot or one.count // ASK_EVERY != before // ASK_EVERY):
+            if before < hot and is_known(h, place):
                 one.count = u32(0)
             else:
                 ask(h)
@@ -177,9 +180,13 @@ def hot_from(t: Traffic, one: Sample) -> u32:
     """Return how much a place must count to be compiled: the more, the longer that takes.
 
     A place that has had a tiny share of the time would not pay for its compilation, and there are
-    many: each run would find a few of them that the last one had not.
+    many: each run would find a few of them that the last one had not. In the end it does pay, and
+    what was met long ago and still is will be met again.
     """
-    return t.threshold + u32(share(t, one))
+    least = share(t, one)
+    late = slices(t) - one.since > LATE_SLICES
+    base = t.late_threshold if late else t.threshold
+    return base + u32(least if least < MOST_GROWTH else u64(MOST_GROWTH))
 
 
 def falls_behind(t: Traffic, one: Sample) -> bool:
@@ -188,7 +195,7 @@ def falls_behind(t: Traffic, one: Sample) -> bool:
     Else what a guest comes to late, but then often, would have to make up for all that time.
     """
     far = slices(t) - one.since > RESTART_SLICES and one.count < SAMPLE_TAKEN
-    return far and u64(one.count) * 2 < share(t, one)
+    return far and u64(one.count) * 8 < share(t, one)
 
 
 @noinline

@@ -54,9 +54,11 @@ COUNT_SHIFT = 32
 THRESHOLD = 6 * SLICE_WEIGHT
 """Six slices that end at one place, or 9 000 ways to it out of regions, and it is compiled."""
 GROWTH = 1
-"""Of the threshold, for every 2048 slices: a place must have had 1/12288 of the time as well."""
+"""Of the threshold, for every 2048 slices since the place was met (`MOST_GROWTH` at most): it must
+have had 1/12288 of the time as well."""
 KNOWN_FACTOR = 3
-"""Of both, where earlier runs have left regions: what they found not hot enough is so by chance."""
+"""Of the threshold until `LATE_SLICES` after a place was met, where earlier runs have left regions:
+what they found not hot enough is so by chance."""
 SLICE = 50_000
 """Instructions between looks at time, interrupts and requests: 15 to 60 us."""
 EAGER_SLICE = 2_000
@@ -129,7 +131,8 @@ class RegionService:
         raw.wake_fd = self._fd
         eager = self.mode == "eager"
         times = KNOWN_FACTOR if raw.index_count else 1
-        raw.threshold, raw.growth = (1, 0) if eager else (THRESHOLD * times, GROWTH * times)
+        raw.threshold, raw.growth = (1, 0) if eager else (THRESHOLD * times, GROWTH)
+        raw.late_threshold = 1 if eager else THRESHOLD
         raw.waits = int(self.mode in WAITING)
         raw.enabled = 1
 
