@@ -58,7 +58,8 @@ GROWTH = 1
 have had 1/12288 of the time as well."""
 KNOWN_FACTOR = 3
 """Of the threshold until `LATE_SLICES` after a place was met, where earlier runs have left regions:
-what they found not hot enough is so by chance."""
+what they found not hot enough is so by chance. Without end, and of the growth too, where the harts
+leave the compiler no core of the host: what it does then, they do not."""
 SLICE = 50_000
 """Instructions between looks at time, interrupts and requests: 15 to 60 us."""
 EAGER_SLICE = 2_000
@@ -133,8 +134,14 @@ class RegionService:
         times = KNOWN_FACTOR if raw.index_count else 1
         raw.threshold, raw.growth = (1, 0) if eager else (THRESHOLD * times, GROWTH)
         raw.late_threshold = 1 if eager else THRESHOLD
+        if not eager and not self._has_core():
+            raw.late_threshold, raw.growth = raw.threshold, GROWTH * times
         raw.waits = int(self.mode in WAITING)
         raw.enabled = 1
+
+    def _has_core(self) -> bool:
+        """Tell whether the harts leave the compiler a core of the host."""
+        return len(os.sched_getaffinity(0)) > len(self._emulator.raw)
 
     def _enter_pack(self, pack: Pack) -> None:
         """Let native code know what is on disk."""
