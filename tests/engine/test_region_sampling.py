@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+import pytest
+
 from innkeeper.engine.emulator.hart import BANK_MACHINE
 from innkeeper.engine.emulator.regions import service as service_file
 from innkeeper.engine.emulator.regions.layout import (
