@@ -10,6 +10,7 @@ import pytest
 from innkeeper.engine.emulator.hart import BANK_MACHINE
 from innkeeper.engine.emulator.regions import service as service_file
 from innkeeper.engine.emulator.regions.layout import (
+    INDEX_ROOM,
     LATE_SLICES,
     MOST_GROWTH,
     RESTART_SLICES,
@@ -210,6 +211,19 @@ def test_regions_on_disk_raise_the_threshold(
     assert again.traffic.late_threshold == service_file.THRESHOLD * (1 if has_core else times)
     assert again.traffic.growth == service_file.GROWTH * (1 if has_core else times)
     again.close()
+
+
+def test_nothing_is_compiled_that_could_not_be_known(machine: Tier0) -> None:
+    """A guest that makes new code for ever does not fill the host's memory with regions."""
+    traffic = machine.emulator.regions.traffic
+    traffic.threshold, traffic.growth, traffic.slice = 2, 0, 1000
+    traffic.index_count = INDEX_ROOM
+    run(machine, BETWEEN)
+    assert machine.hart.x[19] == 3 * ROUNDS
+    assert machine.emulator.regions.made == []
+    traffic.index_count = 0
+    run(machine, BETWEEN)
+    assert machine.emulator.regions.made != []
 
 
 def test_a_region_that_was_taken_out_is_found_again(machine: Tier0) -> None:

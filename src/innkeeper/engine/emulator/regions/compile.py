@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +23,6 @@ from innkeeper.engine.emulator.regions.layout import (
     MAX_RANGES,
     MAX_REGION_PAGES,
     REGION_MAGIC,
-    SMALL,
     Region,
 )
 from innkeeper.engine.emulator.regions.shapes import shapes_of
@@ -30,6 +30,9 @@ from innkeeper.engine.emulator.regions.templates import Templates
 from innkeeper.isa.riscv.hart import Operands
 from innkeeper.native.codegen import compile_ir
 from innkeeper.native.elf import Image
+
+MAX_DECODED = 1 << 14
+"""How many different instructions are remembered decoded: a guest may have any number."""
 
 
 @record
@@ -48,18 +51,20 @@ class CodePage:
     regions: tuple[int, int]
     """Where regions' code begins and ends, in this process."""
 
+    def handler(self, offset: int) -> int:
+        """Return the handler of the cell at an offset."""
+        return int(ctypes.c_uint64.from_address(self.cells + offset // 2 * CELL_BYTES).value)
+
     def is_entry(self, offset: int) -> bool:
         """Tell whether there is a region that is entered at an offset."""
         first, last = self.regions
-        handler = ctypes.c_uint64.from_address(self.cells + offset // 2 * CELL_BYTES).value
-        return bool(first <= handler < last)
+        return first <= self.handler(offset) < last
 
     def was_reached(self, offset: int) -> bool:
         """Tell whether the instruction at an offset has ever been executed, and may be."""
         if offset in self.stops:
             return False
-        handler = ctypes.c_uint64.from_address(self.cells + offset // 2 * CELL_BYTES).value
-        return bool(handler != self.undecoded)
+        return self.handler(offset) != self.undecoded
 
 
 Pages = Callable[[int], CodePage | None]
@@ -76,9 +81,9 @@ class Wanted:
     """
 
     guess: Guess
-    shape: int = 0
-    level: int = SMALL
-    alone: bool = False
+    shape: int
+    level: int
+    alone: bool
 
 
 @record
@@ -100,7 +105,7 @@ class RegionCompiler:
 
     def __init__(self, decode: Decode, tables: Any, templates: Templates) -> None:
         self._decode, self._tables, self._templates = decode, tables, templates
-        self._decoded: dict[int, tuple[Any, ...]] = {}
+        self._operands = lru_cache(maxsize=MAX_DECODED)(self._decode_bits)
 
     def compile(self, start: int, pages: Pages, wanted: Wanted) -> Compiled | None:
         """Compile the region around `start`, an offset in page 0; None where there is none."""
@@ -161,16 +166,18 @@ class RegionCompiler:
 
     def decoded(self, at: int, bits: int) -> Insn | None:
         """Decode bits."""
-        known = self._decoded.get(bits)
-        if known is None:
-            operands = Operands()
-            number = self._decode(self._tables, bits, operands.address)
-            raw = operands.raw
-            template = self._templates.of(number, raw.rs3) if number else None
-            known = number, template, raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm
-            self._decoded[bits] = known
-        number, *rest = known
-        return Insn(at, 4 if bits & 3 == 3 else 2, *rest) if number else None
+        known = self._operands(bits)
+        return None if known is None else Insn(at, 4 if bits & 3 == 3 else 2, *known)
+
+    def _decode_bits(self, bits: int) -> tuple[Any, ...] | None:
+        """Return the template and the operands of an instruction; None if it is illegal."""
+        operands = Operands()
+        number = self._decode(self._tables, bits, operands.address)
+        if number == 0:
+            return None
+        raw = operands.raw
+        template = self._templates.of(number, raw.rs3)
+        return template, raw.rd, raw.rs1, raw.rs2, raw.rs3, raw.imm
 
 
 def _ranges(

@@ -236,6 +236,15 @@ def successors(flow: Flow, block: Block) -> list[int]:
     return [at for at in found if at in flow.blocks] + list(flow.expected.get(last.at, ()))
 
 
+def predecessors(flow: Flow) -> dict[int, list[int]]:
+    """Return, for every block, those that control may come from within the region."""
+    before: dict[int, list[int]] = {at: [] for at in flow.blocks}
+    for at, block in flow.blocks.items():
+        for following in successors(flow, block):
+            before[following].append(at)
+    return before
+
+
 def _returns(flow: Flow) -> dict[int, tuple[int, ...]]:
     """Find, for each return, the calls of the region that it may come back from."""
     sites: dict[int, list[int]] = {}

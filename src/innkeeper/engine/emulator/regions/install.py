@@ -280,9 +280,9 @@ def find_and_install(h: Hart, key: u64, page: u64, level: u32) -> bool:
     at = key & t.index_mask
     while t.index[at].key != 0:
         slot = t.index[at]
-        if slot.key == key and ptr_cast(Region, slot.source + u64(slot.record)).level == level:
-            if install_from(h, slot, page):
-                return True
+        pristine = ptr_cast(Region, slot.source + u64(slot.record))
+        if slot.key == key and pristine.level == level and install_from(h, slot, page):
+            return True
         at = (at + 1) & t.index_mask
     return False
 

@@ -23,7 +23,7 @@ SLICE_WEIGHT = 6
 SAMPLE_PATIENCE = 64 * SLICE_WEIGHT
 """A place that was compiled and is met so often again has other code now: it counts anew."""
 WARM, WARM_SHIFT = 512, 5
-"""A region is warm when so many slices have ended in it, and one of 32 in all."""
+"""A region is warm when so many slices have ended in it, and one of 32 since the first."""
 MOST_GROWTH = 256
 """How much the threshold grows at most: by then tier 0 has taken longer than compiling would."""
 LATE_SLICES = 32768
@@ -71,7 +71,7 @@ class Region(Struct):
     partial: u32
     """1 if the code around it goes on beyond what it was made of."""
     heat: u32
-    """How many slices have ended in it."""
+    """How many slices have ended in it since `warm_since`."""
     warm_since: u64
     """How many slices had ended when the first of these did."""
     ram_page: u64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from innkeeper.engine.emulator.regions.flow import Flow, successors
+from innkeeper.engine.emulator.regions.flow import Flow, predecessors, successors
 
 MAX_SMALL_LOOP = 64
 """How many instructions a loop may have that is hot as a whole, if it is hot at all."""
@@ -13,10 +13,7 @@ def innermost_loops(flow: Flow) -> dict[int, frozenset[int]]:
 
     The loop of an edge back to a header is what reaches that edge without passing the header.
     """
-    before: dict[int, list[int]] = {at: [] for at in flow.blocks}
-    for at, block in flow.blocks.items():
-        for following in successors(flow, block):
-            before[following].append(at)
+    before = predecessors(flow)
     found: dict[int, frozenset[int]] = {}
     headers = [at for at, block in flow.blocks.items() if block.header]
     for body in sorted((b for h in headers for b in _bodies(flow, before, h)), key=len):

@@ -8,19 +8,21 @@ kept alive for them.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
-from innkeeper.engine.emulator.regions.flow import Block, Flow, Insn, successors
+from innkeeper.engine.emulator.regions.flow import Block, Flow, Insn, predecessors, successors
 from innkeeper.engine.emulator.regions.loops import is_small
 from innkeeper.engine.emulator.regions.reach import Site
 from innkeeper.isa.riscv.hart import SINK
 
 Register = tuple[str, int]
+MAX_REMEMBERED = 1 << 14
+"""Of how many kinds of instruction and operands the registers are remembered."""
 HORIZON = 8
 """How many blocks ahead a register may be used to be kept for that where ways meet."""
 
 
-@cache
+@lru_cache(maxsize=MAX_REMEMBERED)
 def registers(names: frozenset[tuple[str, str]], *numbers: int) -> frozenset[Register]:
     """Turn a template's register names into registers; x0 and its sink are not among them.
 
@@ -126,10 +128,7 @@ class RegisterUse:
                     uses[at] |= block_writes(block) - written
                 written |= writes(one)
             sets[at] = written
-        before: dict[int, list[int]] = {at: [] for at in blocks}
-        for at, block in blocks.items():
-            for following in successors(self._flow, block):
-                before[following].append(at)
+        before = predecessors(self._flow)
         inner = {at: [b for b in before[at] if b in self.lazy] for at in self.lazy}
         lazy = _live({at: uses[at] for at in self.lazy}, sets, inner, len(blocks))
         soon = _live(uses, sets, before, HORIZON)

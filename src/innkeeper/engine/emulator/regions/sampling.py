@@ -90,13 +90,18 @@ def widen(h: Hart, r: Region) -> None:
             place = (r.ram_page << 12) | u64(r.entry_at[0])
             one = t.samples[sample_slot(place | 1)]
             one.place = place | 1
-            one.va = entry.tag | u64(r.entry_at[0])
-            one.bank, one.hart = bank_number(h), h.hart_id
-            one.width = h.v_whole
-            one.registers = h.v_count if h.v_whole != 0 else u32(0)
-            one.level, one.count, one.since = u32(LARGE), r.heat, slices(t)
+            note_state(h, one, entry.tag | u64(r.entry_at[0]), u32(LARGE))
+            one.count, one.since = r.heat, slices(t)
             ask(h)
             return
+
+
+def note_state(h: Hart, one: Sample, va: u64, level: u32) -> None:
+    """Note what is to be compiled at a place, and the state of the hart that met it."""
+    one.va, one.level = va, level
+    one.bank, one.hart = bank_number(h), h.hart_id
+    one.width = h.v_whole
+    one.registers = h.v_count if h.v_whole != 0 else u32(0)
 
 
 def sample_slot(place: u64) -> u64:
@@ -137,12 +142,7 @@ def count_place(h: Hart, cells: u64, pc: u64, weight: u32) -> None:
         if one.count > SAMPLE_TAKEN + SAMPLE_PATIENCE:
             one.count = u32(0)
     else:
-        one.va = pc
-        one.level = u32(SMALL)
-        one.bank = bank_number(h)
-        one.hart = h.hart_id
-        one.width = h.v_whole
-        one.registers = h.v_count if h.v_whole != 0 else u32(0)
+        note_state(h, one, pc, u32(SMALL))
         before = one.count
         one.count = before + weight
         hot = hot_from(t, one)

@@ -25,6 +25,7 @@ from innkeeper.engine.emulator import hart as layout
 from innkeeper.engine.emulator.build import region_templates, regions_path
 from innkeeper.engine.emulator.regions.layout import (
     FILTER_WORDS,
+    INDEX_ROOM,
     INDEX_SLOTS,
     LARGE,
     MAX_IMAGE_BYTES,
@@ -130,14 +131,19 @@ class RegionService:
             self._enter_pack(self.pack)
         self._fd = os.eventfd(0, os.EFD_CLOEXEC)
         raw.wake_fd = self._fd
-        eager = self.mode == "eager"
-        times = KNOWN_FACTOR if raw.index_count else 1
-        raw.threshold, raw.growth = (1, 0) if eager else (THRESHOLD * times, GROWTH)
-        raw.late_threshold = 1 if eager else THRESHOLD
-        if not eager and not self._has_core():
-            raw.late_threshold, raw.growth = raw.threshold, GROWTH * times
+        self._set_thresholds()
         raw.waits = int(self.mode in WAITING)
         raw.enabled = 1
+
+    def _set_thresholds(self) -> None:
+        raw = self.traffic.raw
+        if self.mode == "eager":
+            raw.threshold, raw.late_threshold, raw.growth = 1, 1, 0
+            return
+        times = KNOWN_FACTOR if raw.index_count else 1
+        later = 1 if self._has_core() else times
+        raw.threshold, raw.late_threshold = THRESHOLD * times, THRESHOLD * later
+        raw.growth = GROWTH * later
 
     def _has_core(self) -> bool:
         """Tell whether the harts leave the compiler a core of the host."""
@@ -223,7 +229,9 @@ class RegionService:
                 pass
 
     def _take(self) -> bool:
-        """Compile the hottest place; False if none is hot enough."""
+        """Compile the hottest place; False if none is hot enough, or no more can be known."""
+        if self.traffic.raw.index_count >= INDEX_ROOM:
+            return False  # it would be made, kept in memory and refused, without end
         number = self._hottest(self.traffic.address)
         if number == 0:
             return False
